@@ -1,0 +1,143 @@
+"""The one tree of failures. It knows each failure's HTTP status and OpenAI error fields; it knows nothing of JSON or HTTP servers.
+
+Raise these, never return them; `api/` renders them once, at the edge.
+
+    FundamentError
+    ├── ConfigError                      the start is refused, the setting named
+    ├── WeightsError                     a model file cannot be found, fetched or trusted
+    └── RequestError                     everything a client can be told
+        ├── InvalidRequest         400   malformed, wrong type, out of range, unknown or unsupported
+        │   └── ContextLengthExceeded
+        ├── InvalidKey             401   no key, wrong key
+        ├── PermissionDenied       403   the plan lacks this model
+        ├── NotFound               404   unknown URL or id
+        │   └── ModelNotFound
+        ├── MethodNotAllowed       405
+        ├── BodyTooLarge           413
+        ├── UpstreamRefused        4xx   the upstream's own refusal, passed on
+        ├── ServerFailure          500   a fault of ours
+        ├── UpstreamFailure        502   the upstream broke its protocol or could not be reached
+        ├── Unavailable            503   engine starting, failed or full; service stopping
+        └── UpstreamTimeout        504
+
+`retryable` tells whether the same request may succeed later or elsewhere.
+"""
+
+
+class FundamentError(Exception):
+    """Every failure that Fundament raises on purpose."""
+
+
+class ConfigError(FundamentError):
+    """A setting is unknown or has a bad value; the message names it."""
+
+
+class WeightsError(FundamentError):
+    """A model's weights cannot be found, fetched or trusted; the message says which and why."""
+
+
+class RequestError(FundamentError):
+    """A failure that a client is told, in OpenAI's shape (`components.schemas.Error` of its OpenAPI document).
+
+    Args:
+        message: one or two sentences for the person debugging; never a secret, never a prompt.
+        param: the request field at fault with its path (`messages[1].content`), or None.
+        code: OpenAI's machine-readable code, or None.
+        retry_after_s: when a retry makes sense; becomes the `Retry-After` header.
+    """
+
+    status = 500
+    type = "server_error"
+    retryable = False
+
+    def __init__(
+        self, message: str, *, param: str | None = None, code: str | None = None, retry_after_s: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code
+        self.retry_after_s = retry_after_s
+
+
+class InvalidRequest(RequestError):
+    status = 400
+    type = "invalid_request_error"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    """The prompt does not fit the model's context (tokens)."""
+
+    def __init__(self, context_tokens: int, prompt_tokens: int, param: str) -> None:
+        super().__init__(
+            f"This model's maximum context length is {context_tokens} tokens. However, your {param} resulted in "
+            f"{prompt_tokens} tokens. Please reduce the length of the {param}.",
+            param=param,
+            code="context_length_exceeded",
+        )
+
+
+class InvalidKey(RequestError):
+    status = 401
+    type = "invalid_request_error"
+
+
+class PermissionDenied(RequestError):
+    status = 403
+    type = "permission_denied"
+
+
+class NotFound(RequestError):
+    status = 404
+    type = "invalid_request_error"
+
+
+class ModelNotFound(NotFound):
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"The model '{model}' does not exist or you do not have access to it.",
+            param="model",
+            code="model_not_found",
+        )
+
+
+class MethodNotAllowed(RequestError):
+    status = 405
+    type = "invalid_request_error"
+
+    def __init__(self, message: str, allow: str) -> None:
+        super().__init__(message, code="method_not_allowed")
+        self.allow = allow
+
+
+class BodyTooLarge(RequestError):
+    status = 413
+    type = "invalid_request_error"
+
+
+class UpstreamRefused(RequestError):
+    """An upstream's own 4xx, its status and fields kept."""
+
+    def __init__(self, status: int, message: str, type: str, param: str | None, code: str | None) -> None:
+        super().__init__(message, param=param, code=code)
+        self.status = status
+        self.type = type
+
+
+class ServerFailure(RequestError):
+    retryable = True
+
+
+class UpstreamFailure(RequestError):
+    status = 502
+    retryable = True
+
+
+class Unavailable(RequestError):
+    status = 503
+    retryable = True
+
+
+class UpstreamTimeout(RequestError):
+    status = 504
+    retryable = True
