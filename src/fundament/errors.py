@@ -1,4 +1,4 @@
-"""The one tree of failures. It knows each failure's HTTP status and OpenAI error fields; it knows nothing of JSON or HTTP servers.
+"""The one tree of failures, each with its HTTP status and OpenAI's error fields. It knows nothing of JSON or servers.
 
 Raise these, never return them; `api/` renders them once, at the edge.
 
@@ -16,7 +16,8 @@ Raise these, never return them; `api/` renders them once, at the edge.
         ├── BodyTooLarge           413
         ├── UpstreamRefused        4xx   the upstream's own refusal, passed on
         ├── ServerFailure          500   a fault of ours
-        ├── UpstreamFailure        502   the upstream broke its protocol or could not be reached
+        ├── UpstreamFailure        502   the upstream broke its protocol or refused our credential
+        │   └── UpstreamUnreachable      no connection to it: nothing was sent
         ├── Unavailable            503   engine starting, failed or full; service stopping
         └── UpstreamTimeout        504
 
@@ -131,6 +132,10 @@ class ServerFailure(RequestError):
 class UpstreamFailure(RequestError):
     status = 502
     retryable = True
+
+
+class UpstreamUnreachable(UpstreamFailure):
+    pass
 
 
 class Unavailable(RequestError):

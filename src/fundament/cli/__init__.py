@@ -1,0 +1,33 @@
+"""The `fundament` command: one file a command; this one only lists them."""
+
+from typing import Annotated
+
+import typer
+
+from fundament import __version__
+from fundament.cli import config, keys
+from fundament.cli.serve import serve
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+app.command()(serve)
+app.add_typer(keys.app, name="keys")
+app.add_typer(config.app, name="config")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"fundament {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def fundament(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """One OpenAI-compatible API for the models you host and the models you buy."""
+
+
+def main() -> None:
+    app()

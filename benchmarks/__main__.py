@@ -1,0 +1,88 @@
+"""`python -m benchmarks`: runs the cases, shows the figures, leaves them in `.bench/results.json`.
+
+Exits with 0 when every goal is met, 1 when one is missed, 2 when something could not be measured.
+"""
+
+import argparse
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+from benchmarks import UnmeasurableError, gateway, install, model, report
+from benchmarks.figures import Outcome
+from benchmarks.processes import busy_s, machine_cores
+
+_CASES: dict[str, Callable[[bool], Outcome]] = {
+    "requests": lambda quick: gateway.requests(gateway.QUICK if quick else gateway.FULL),
+    "streams": lambda quick: gateway.streams(gateway.QUICK if quick else gateway.FULL),
+    "latency": lambda quick: gateway.latency(gateway.QUICK if quick else gateway.FULL),
+    "memory": lambda quick: gateway.memory(gateway.QUICK if quick else gateway.FULL),
+    "model": lambda quick: model.model(model.QUICK if quick else model.FULL),
+}
+
+
+def main() -> int:
+    arguments = _arguments()
+    # Ended from outside, leave through the `with` blocks as on Ctrl-C: they end what was started.
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _leave)
+    try:
+        programs = {
+            "nginx": install.nginx().version,
+            "wrk": install.wrk().version,
+            "litellm": install.litellm().version,
+        }
+        run = _run(arguments.only or list(_CASES), arguments.quick, programs)
+        report.show(run)
+        report.save(run)
+        if arguments.write:
+            report.write(run)
+    except UnmeasurableError as error:
+        print(f"\nnot measured: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    return 0 if run.met else 1
+
+
+def _run(names: list[str], quick: bool, programs: dict[str, str]) -> report.Report:
+    started, used_s, own_s = time.monotonic(), busy_s(), _own_cpu_s()
+    outcomes: list[Outcome] = []
+    for name in names:
+        print(f"measuring {name} …", flush=True)
+        outcomes.append(_CASES[name](quick))
+    duration_s = time.monotonic() - started
+    used_s, own_s = busy_s() - used_s, _own_cpu_s() - own_s
+    others = max(0.0, used_s - own_s) / (duration_s * machine_cores())
+    return report.report(outcomes, duration_s, others, programs)
+
+
+def _own_cpu_s() -> float:
+    """Processor time of this process and of all that it started and that have ended."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", action="append", choices=list(_CASES), help="this case alone; may be repeated")
+    parser.add_argument(
+        "--quick", action="store_true", help="short windows, few rounds: shows that it runs, not figures"
+    )
+    parser.add_argument("--write", action="store_true", help="put the figures of a whole run into docs/benchmarks.md")
+    arguments = parser.parse_args()
+    if arguments.write and (arguments.quick or arguments.only):
+        parser.error("--write is for the figures of a whole run: not with --quick or --only")
+    return arguments
+
+
+def _leave(_signal: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""Those that are measured and the upstreams behind them: how each is configured, started and known to be ready.
+
+Every one listens on 127.0.0.1 only. Knows nothing of load or figures.
+"""
+
+import grp
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import UnmeasurableError, wire
+from benchmarks.install import BENCH, PROJECT, Program
+from benchmarks.processes import Process, Processes, free_port, wait_until_ready
+
+FUNDAMENT = PROJECT / ".venv" / "bin" / "fundament"
+RUN = BENCH / "run"
+_NO_KEY = "none-needed"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running OpenAI-compatible server on loopback, on one core (None: on all)."""
+
+    name: str
+    process: Process
+    core: int | None
+    port: int
+    key: str = _NO_KEY
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    @property
+    def chat_url(self) -> str:
+        return f"{self.base_url}/chat/completions"
+
+
+@dataclass(frozen=True)
+class Gateway(Server):
+    """Fundament, whose usage journal `<start>-<worker's process>.jsonl` tells who served and how often."""
+
+    data_dir: Path = Path()
+
+    def usage_records(self) -> int:
+        return sum(segment.read_bytes().count(b"\n") for segment in self._segments())
+
+    def worker(self) -> int:
+        """The process of the only worker that has served since the start."""
+        workers = {int(segment.stem.rpartition("-")[2]) for segment in self._segments()}
+        if len(workers) != 1 or not workers <= set(self.process.tree()):
+            raise self.process.failure(f"should have one worker and has had {sorted(workers)}")
+        return workers.pop()
+
+    def _segments(self) -> list[Path]:
+        return sorted(self.data_dir.rglob("*.jsonl"))
+
+
+@dataclass(frozen=True)
+class Cores:
+    """The core of the server under test, and the one that load and upstream share."""
+
+    server: int
+    load: int
+
+
+def cores() -> Cores:
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < 2:
+        raise UnmeasurableError("two cores are needed: one for the server under test, one for load and upstream")
+    return Cores(allowed[0], allowed[1])
+
+
+def static_upstream(processes: Processes, nginx: Program, core: int) -> Server:
+    """Answers every request with the same chat completion."""
+    location = f"default_type application/json; return 200 '{wire.answer()}';"
+    return _nginx(processes, nginx, "upstream", location, core=core)
+
+
+def stream_upstream(processes: Processes, core: int) -> Server:
+    """Answers every request with 200 chunks."""
+    port = free_port()
+    process = processes.start("upstream", [sys.executable, "-m", "benchmarks.sse_upstream", str(port)], core=core)
+    wait_until_ready(process, port, "/", 10)
+    return Server("upstream", process, core, port)
+
+
+def nginx_proxy(processes: Processes, nginx: Program, upstream: Server, core: int) -> Server:
+    """The least that a proxy can do; `proxy_buffering off` sends each chunk of a stream on as it comes."""
+    location = (
+        'proxy_pass http://upstream; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;'
+    )
+    upstreams = f"upstream upstream {{ server 127.0.0.1:{upstream.port}; keepalive 64; keepalive_requests 100000000; }}"
+    return _nginx(processes, nginx, "nginx", location, core=core, upstreams=upstreams)
+
+
+def litellm(processes: Processes, program: Program, upstream: Server, core: int) -> Server:
+    """LiteLLM's proxy as its production page has it: one worker, a master key, production mode, only errors logged."""
+    key, port = "sk-bench", free_port()
+    config = RUN / "litellm.json"  # its YAML is a superset of JSON
+    target = {"model": f"openai/{wire.MODEL}", "api_base": upstream.base_url, "api_key": _NO_KEY}
+    body = {
+        "model_list": [{"model_name": wire.MODEL, "litellm_params": target}],
+        "general_settings": {"master_key": key},
+        "litellm_settings": {"request_timeout": 600, "set_verbose": False, "json_logs": True},
+    }
+    config.write_text(json.dumps(body))
+    environment = {"LITELLM_MODE": "PRODUCTION", "LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    command = [
+        str(program.path),
+        "--config",
+        str(config),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--num_workers",
+        "1",
+    ]
+    process = processes.start("litellm", command, core=core, environment=environment)
+    wait_until_ready(process, port, "/health/readiness", 120)
+    return Server("litellm", process, core, port, key)
+
+
+def fundament_before(processes: Processes, upstream: Server, core: int) -> Gateway:
+    """The gateway with one worker and a data directory of its own, in front of `upstream`."""
+    data = RUN / "data"
+    shutil.rmtree(data, ignore_errors=True)
+    config = f"""
+[[models]]
+id = "{wire.MODEL}"
+open_weights = true
+[[models.upstreams]]
+base_url = "{upstream.base_url}"
+model = "{wire.MODEL}"
+profile = "openai"
+"""
+    return fundament(processes, config, data, core=core)
+
+
+def fundament(processes: Processes, config: str, data: Path, *, core: int | None) -> Gateway:
+    """`fundament serve` with one worker; ready when it says so itself, which may take the fetching of weights."""
+    if not FUNDAMENT.exists():
+        raise UnmeasurableError(f"{FUNDAMENT.relative_to(PROJECT)} is missing: `make setup` installs it")
+    file, port = RUN / "fundament.toml", free_port()
+    file.write_text(config)
+    create = [str(FUNDAMENT), "keys", "create", "--name", "bench", "--data-dir", str(data)]
+    created = subprocess.run(create, capture_output=True, text=True, check=False)
+    if created.returncode:
+        raise UnmeasurableError(f"no key could be created:\n{created.stderr}")
+    serve = [str(FUNDAMENT), "serve", "--config", str(file), "--data-dir", str(data)]
+    process = processes.start("fundament", [*serve, "--port", str(port), "--workers", "1"], core=core)
+    wait_until_ready(process, port, "/health/ready", 300)
+    return Gateway("fundament", process, core, port, created.stdout.strip(), data)
+
+
+def _nginx(processes: Processes, nginx: Program, name: str, location: str, *, core: int, upstreams: str = "") -> Server:
+    port, prefix = free_port(), RUN / name
+    prefix.mkdir(parents=True, exist_ok=True)
+    folders = "".join(f"{kind}_temp_path {kind}; " for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    # As root, nginx would hand its temporary folders to a user that may not reach them.
+    user = f"user {pwd.getpwuid(0).pw_name} {grp.getgrgid(0).gr_name};" if os.geteuid() == 0 else ""
+    config = f"""{user}
+worker_processes 1; daemon off; pid nginx.pid;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off; keepalive_requests 100000000; {folders}
+  {upstreams}
+  server {{ listen 127.0.0.1:{port}; location = /ready {{ return 200 ''; }} location / {{ {location} }} }}
+}}
+"""
+    file = prefix / "nginx.conf"
+    file.write_text(config)
+    command = [str(nginx.path), "-e", "stderr", "-p", f"{prefix}/", "-c", str(file)]
+    process = processes.start(name, command, core=core, environment=nginx.environment())
+    wait_until_ready(process, port, "/ready", 10)
+    return Server(name, process, core, port)

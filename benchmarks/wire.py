@@ -1,0 +1,59 @@
+"""What goes over the wire: the requests that load is made of and the fixed answers of the scripted upstreams.
+
+No I/O. The sizes are part of the benchmark: a request of about 170 bytes, an answer of 450, streams of 200 chunks.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+
+MODEL = "bench-model"
+CHUNKS = 200
+ANSWER_TEXT = (
+    "The quick brown fox jumps over the lazy dog while the scripted upstream plays its part in this benchmark, "
+    "over and over."
+)
+_IDENTITY = {"id": "chatcmpl-AbCdEfGhIjKlMnOpQrStUvWx", "created": 1790000000, "model": MODEL}
+_USAGE = {"prompt_tokens": 24, "completion_tokens": CHUNKS, "total_tokens": 24 + CHUNKS}
+
+
+def request(*, stream: bool) -> str:
+    messages = [
+        {"role": "system", "content": "You are helpful."},
+        {"role": "user", "content": "Say something about foxes and dogs."},
+    ]
+    body: dict[str, object] = {"model": MODEL, "messages": messages, "temperature": 0.1, "max_tokens": 256}
+    return _compact(body | {"stream": True} if stream else body)
+
+
+def answer() -> str:
+    """The chat completion that the static upstream gives, 450 bytes."""
+    message = {"role": "assistant", "content": ANSWER_TEXT, "refusal": None}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 24, "completion_tokens": 21, "total_tokens": 45}
+    body = {"object": "chat.completion", **_IDENTITY, "choices": [choice], "usage": usage, "system_fingerprint": "fp"}
+    return _compact(body)
+
+
+def stream_texts() -> list[str]:
+    return [f" token{number}" for number in range(CHUNKS)]
+
+
+def stream_events(*, with_usage: bool) -> list[bytes]:
+    """The events of a streamed answer: 200 chunks with text, the one with usage when it was asked for, and the end."""
+    chunks = [_chunk([_text_choice(position, text)]) for position, text in enumerate(stream_texts())]
+    if with_usage:
+        chunks.append({**_chunk([]), "usage": _USAGE})
+    return [f"data: {_compact(chunk)}\n\n".encode() for chunk in chunks] + [b"data: [DONE]\n\n"]
+
+
+def _text_choice(position: int, text: str) -> Mapping[str, object]:
+    delta = {"role": "assistant", "content": text} if position == 0 else {"content": text}
+    return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": "stop" if position == CHUNKS - 1 else None}
+
+
+def _chunk(choices: Sequence[Mapping[str, object]]) -> Mapping[str, object]:
+    return {"object": "chat.completion.chunk", **_IDENTITY, "choices": choices}
+
+
+def _compact(body: Mapping[str, object]) -> str:
+    return json.dumps(body, separators=(",", ":"))

@@ -1,0 +1,36 @@
+"""The lists of routes, and the one ASGI application made of them. It knows every endpoint by path, and nothing else."""
+
+from collections.abc import Mapping
+
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from fundament.api.chat import ChatCompletions
+from fundament.api.completions import Completions
+from fundament.api.edge import Edge
+from fundament.api.health import Live, Ready
+from fundament.api.models import ListModels, RetrieveModel
+from fundament.api.requests import Only
+from fundament.backends.upstream import Upstream
+from fundament.errors import NotFound
+from fundament.gateway.admission import Admission
+from fundament.gateway.meter import Meter
+
+BASES = ("/v2", "/v1")  # the same API on both
+
+
+def build_app(admission: Admission, upstreams: Mapping[str, Upstream], meter: Meter, *, max_body_bytes: int) -> ASGIApp:
+    """The service as an ASGI application."""
+    endpoints: dict[str, ASGIApp] = {
+        "/chat/completions": Only("POST", ChatCompletions(admission, upstreams, meter, max_body_bytes=max_body_bytes)),
+        "/completions": Only("POST", Completions(admission, upstreams, meter, max_body_bytes=max_body_bytes)),
+        "/models": Only("GET", ListModels(admission)),
+        "/models/{id:path}": Only("GET", RetrieveModel(admission)),
+    }
+    routes = [Route(base + path, endpoint) for path, endpoint in endpoints.items() for base in BASES]
+    routes += [Route("/health/live", Only("GET", Live())), Route("/health/ready", Only("GET", Ready(upstreams)))]
+    return Edge(Router(routes, redirect_slashes=False, default=_unknown_url))
+
+
+async def _unknown_url(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's signature
+    raise NotFound(f"Invalid URL ({scope['method']} {scope['path']})", code="unknown_url")

@@ -1,0 +1,25 @@
+"""`POST /completions`, raw text. It knows what is particular to it; the way is `generation.py`'s."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fundament.api.generation import Generation
+from fundament.gateway.catalogue import CatalogueModel, refuse_raw_text, refuse_too_much_output
+from fundament.protocol import completions
+from fundament.protocol.completions import CompletionRequest
+
+
+class Completions(Generation[CompletionRequest]):
+    kind = "completions"
+    id_prefix = "cmpl-"
+
+    def validate(self, body: Mapping[str, Any]) -> CompletionRequest:
+        return completions.validate(body)
+
+    def check(self, model: CatalogueModel, request: CompletionRequest) -> None:
+        refuse_raw_text(model)
+        refuse_too_much_output(model, "max_tokens", request.max_tokens)
+
+    def prompts(self, request: CompletionRequest) -> int:
+        several = isinstance(request.prompt, list) and not isinstance(request.prompt[0], int)
+        return len(request.prompt) if several else 1

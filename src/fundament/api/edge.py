@@ -1,0 +1,93 @@
+"""The outermost layer: gives each request its id, and each failure OpenAI's shape. Failures are logged here, once.
+
+It knows ASGI and the error tree; it does not know which routes exist.
+"""
+
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fundament.errors import MethodNotAllowed, RequestError, ServerFailure
+
+Headers = Sequence[tuple[bytes, bytes]]
+JSON = (b"content-type", b"application/json")
+# The version of OpenAI's API whose shapes are followed; its SDKs and gateways log it.
+_OPENAI_VERSION = (b"openai-version", b"2020-10-01")
+
+
+def error_body(failure: RequestError) -> bytes:
+    """`ErrorResponse` of OpenAI's document, as JSON."""
+    error = {"message": failure.message, "type": failure.type, "param": failure.param, "code": failure.code}
+    return msgspec.json.encode({"error": error})
+
+
+def error_headers(failure: RequestError) -> list[tuple[bytes, bytes]]:
+    headers: list[tuple[bytes, bytes]] = []
+    if failure.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % failure.retry_after_s))
+    if isinstance(failure, MethodNotAllowed):
+        headers.append((b"allow", failure.allow.encode()))
+    return headers
+
+
+async def send_json(send: Send, body: bytes, *, status: int = 200, headers: Headers = ()) -> None:
+    """Sends a whole JSON answer."""
+    length = (b"content-length", b"%d" % len(body))
+    await send({"type": "http.response.start", "status": status, "headers": [JSON, length, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Edge:
+    """Wraps the routes. `scope["request_id"]` is the id that the answer carries as `x-request-id`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._log: Any = structlog.get_logger("fundament.api")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        started_at = time.perf_counter()
+        request_id = scope["request_id"] = f"req_{secrets.token_hex(16)}"
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if not started and message["type"] == "http.response.start":
+                started = True
+                message["headers"] += (
+                    (b"x-request-id", request_id.encode()),
+                    (b"openai-processing-ms", b"%d" % ((time.perf_counter() - started_at) * 1000)),
+                    _OPENAI_VERSION,
+                )
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except RequestError as failure:
+            if started:
+                raise
+            self._note(scope, failure)
+            await send_json(send_with_id, error_body(failure), status=failure.status, headers=error_headers(failure))
+        except Exception:  # the edge: whatever it is, the client gets an answer and the operator a traceback
+            self._log.exception("request_failed", request_id=request_id, path=scope["path"])
+            if started:
+                raise
+            failure = ServerFailure("The server had an error while processing your request. Please retry.")
+            await send_json(send_with_id, error_body(failure), status=failure.status)
+
+    def _note(self, scope: Scope, failure: RequestError) -> None:
+        if failure.status >= 500:
+            self._log.warning(
+                "request_failed",
+                request_id=scope["request_id"],
+                path=scope["path"],
+                status=failure.status,
+                code=failure.code,
+                error=failure.message,
+            )

@@ -1,0 +1,116 @@
+"""The way of a request that generates: one path for chat and completions, streamed and whole.
+
+It joins admission, validation, backend and meter in their order; each of them knows its own part. Who reads this file
+has read the service: see docs/life-of-a-request.md.
+"""
+
+import asyncio
+import secrets
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Generic, Literal, TypeVar
+
+from starlette.types import Receive, Scope, Send
+
+from fundament.api.edge import send_json
+from fundament.api.requests import ClientLeft, decode_object, header, read_body
+from fundament.api.streaming import ClientWatch, relay, stopping
+from fundament.backends.call import Answer, Call
+from fundament.backends.upstream import Upstream
+from fundament.errors import RequestError
+from fundament.gateway.admission import Admission
+from fundament.gateway.catalogue import CatalogueModel
+from fundament.gateway.meter import Meter, Metering, Outcome
+from fundament.protocol.chat import ChatRequest
+from fundament.protocol.completions import CompletionRequest
+
+RequestT = TypeVar("RequestT", ChatRequest, CompletionRequest)
+
+
+class Generation(ABC, Generic[RequestT]):
+    """An endpoint that generates, as an ASGI callable. Its two kinds say what is theirs."""
+
+    kind: Literal["chat", "completions"]
+    id_prefix: str
+
+    def __init__(
+        self, admission: Admission, upstreams: Mapping[str, Upstream], meter: Meter, *, max_body_bytes: int
+    ) -> None:
+        self._admission = admission
+        self._upstreams = upstreams
+        self._meter = meter
+        self._max_body_bytes = max_body_bytes
+
+    @abstractmethod
+    def validate(self, body: Mapping[str, Any]) -> RequestT:
+        """The typed request; raises InvalidRequest."""
+
+    @abstractmethod
+    def check(self, model: CatalogueModel, request: RequestT) -> None:
+        """Holds the request against the model; raises InvalidRequest."""
+
+    def prompts(self, request: RequestT) -> int:  # noqa: ARG002 - completions override it
+        """How many prompts are asked at once."""
+        return 1
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key = await self._admission.authenticate(header(scope, b"authorization"))
+        try:
+            body = decode_object(await read_body(scope, receive, self._max_body_bytes))
+        except ClientLeft:
+            return
+        request = self.validate(body)
+        model = self._admission.admit(key, request.model)
+        self.check(model, request)
+        call = self._call(body, request)
+        metering = self._meter.begin(
+            request_id=scope["request_id"],
+            key=key,
+            endpoint=self.kind,
+            model=model,
+            asked_model=call.model,
+            stream=call.stream,
+        )
+        await self._serve(self._upstreams[model.id], call, receive, send, metering)
+
+    async def _serve(self, upstream: Upstream, call: Call, receive: Receive, send: Send, metering: Metering) -> None:
+        watch = ClientWatch(receive)
+        answer: Answer | None = None
+        outcome: Outcome = "cancelled"
+        error_code: str | None = None
+        try:
+            answer = await upstream.open(call)
+            if call.stream:
+                await relay(answer, send, watch, metering)
+            else:
+                body = await answer.whole()
+                watch.stop()
+                metering.settle("completed", answer.usage)
+                await send_json(send, body)
+        except RequestError as failure:
+            outcome, error_code = "failed", failure.code
+            raise
+        except asyncio.CancelledError:
+            if not watch.left:
+                outcome, error_code = "failed", "service_stopping"
+                raise stopping() from None
+        finally:
+            watch.stop()
+            if answer is not None:
+                answer.close()
+            metering.settle(outcome, None if answer is None else answer.usage, error_code)
+
+    def _call(self, body: Mapping[str, Any], request: RequestT) -> Call:
+        options = request.stream_options
+        return Call(
+            kind=self.kind,
+            body=body,
+            model=request.model,
+            stream=bool(request.stream),
+            include_usage=bool(options and options.include_usage),
+            prompts=self.prompts(request),
+            n=request.n or 1,
+            id=self.id_prefix + secrets.token_hex(12),
+            created=int(time.time()),
+        )

@@ -1,0 +1,61 @@
+"""What is asked of a backend, and what every kind of answer offers. It knows neither HTTP nor any server's quirks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from fundament.protocol.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One validated request.
+
+    `model` is the name that the client used and must read in the answer; `prompts` is how many are asked at once, and
+    `n` how many answers to each; `include_usage` tells whether the client wants the usage chunk of its stream.
+    """
+
+    kind: Literal["chat", "completions"]
+    body: Mapping[str, Any]
+    model: str
+    stream: bool
+    include_usage: bool
+    prompts: int
+    n: int
+    id: str
+    created: int
+
+    @property
+    def choices(self) -> int:
+        return self.prompts * self.n
+
+    @property
+    def path(self) -> str:
+        return "/chat/completions" if self.kind == "chat" else "/completions"
+
+
+class Answer(Protocol):
+    """An answer that is under way. `usage` is final once the answer is; before, it is what is known so far."""
+
+    usage: Usage | None
+    complete: bool
+
+    async def whole(self) -> bytes:
+        """The body of an answer that is not streamed.
+
+        Raises:
+            RequestError: the backend failed.
+        """
+        ...
+
+    async def read(self) -> bytes:
+        """The next server-sent events, whole ones only; b"" after `data: [DONE]`.
+
+        Raises:
+            RequestError: the backend failed, before or after the first event.
+        """
+        ...
+
+    def close(self) -> None:
+        """Frees what the answer holds; one that is not complete is cancelled at the backend."""
+        ...

@@ -1,0 +1,60 @@
+"""How many requests a backend works on at once, and how many may wait for it, first come first served.
+
+It knows numbers only. A caller that gives up while it waits leaves no trace.
+"""
+
+import asyncio
+from collections import deque
+
+from fundament.errors import Unavailable
+
+
+class Gate:
+    """Lets `limit` places be taken; up to `queue` callers wait in line."""
+
+    def __init__(self, limit: int, queue: int) -> None:
+        self.limit = limit
+        self.free = limit
+        self._queue = queue
+        self._line: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._line)
+
+    async def enter(self, places: int = 1) -> None:
+        """Returns when `places` (at most `limit`) are the caller's; each `enter` is paid back by one `leave`.
+
+        Raises:
+            Unavailable: the line is full.
+        """
+        if not self._line and self.free >= places:
+            self.free -= places
+            return
+        if len(self._line) >= self._queue:
+            raise Unavailable(
+                "The model is at its capacity and its queue is full. Please retry.", code="overloaded", retry_after_s=1
+            )
+        turn = asyncio.get_running_loop().create_future()
+        entry = (places, turn)
+        self._line.append(entry)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.leave(places)
+            else:
+                self._line.remove(entry)
+                self._admit()
+            raise
+
+    def leave(self, places: int = 1) -> None:
+        self.free += places
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._line and self.free >= self._line[0][0]:
+            places, turn = self._line.popleft()
+            if not turn.cancelled():
+                self.free -= places
+                turn.set_result(None)

@@ -1,0 +1,157 @@
+"""Answers of servers that speak OpenAI already: bytes pass untouched, but for the model's name and an unasked usage.
+
+It knows server-sent events and where usage, model and errors stand in them; it decodes an event only when it must.
+A JSON string cannot hold an unescaped quote, so `"usage":` and `"model":` in the raw bytes are always keys.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from fundament.backends.call import Call
+from fundament.backends.client import Response
+from fundament.errors import RequestError, UpstreamFailure
+from fundament.protocol.usage import Usage
+
+EVENT_LIMIT_BYTES = 16 * 1024 * 1024
+_DONE = b"[DONE]\n\n"
+_MODEL = re.compile(rb'"model":\s*"(?:[^"\\]|\\.)*"')
+_NO_USAGE = re.compile(rb',\s*"usage":\s*null')
+
+
+class _Accounted(msgspec.Struct):
+    model: str | None = None
+    usage: Usage | None = None
+    error: msgspec.Raw | None = None
+
+
+_accounted = msgspec.json.Decoder(_Accounted)
+
+
+class RelayedAnswer:
+    """The answer to `call`, as it comes from `response`.
+
+    Args:
+        refused: makes the failure out of an error that came with status 200, from its bytes.
+        on_close: called once, when the answer is done with.
+    """
+
+    def __init__(
+        self, call: Call, response: Response, refused: Callable[[bytes], RequestError], on_close: Callable[[], None]
+    ) -> None:
+        self.usage: Usage | None = None
+        self.complete = False
+        self._call = call
+        self._response = response
+        self._refused = refused
+        self._on_close = on_close
+        self._partial = b""
+        self._failure: RequestError | None = None
+        self._model_field: bytes | None = None
+        self._asked = b'"model":' + msgspec.json.encode(call.model)
+
+    async def whole(self) -> bytes:
+        body = await self._response.read()
+        try:
+            known = _accounted.decode(body)
+        except msgspec.DecodeError:
+            raise UpstreamFailure(
+                "The upstream's answer is not the JSON it should be.", code="upstream_error"
+            ) from None
+        if known.error and known.error != b"null":
+            raise self._refused(body)
+        self.usage = known.usage
+        self.complete = True
+        return body if known.model == self._call.model else _MODEL.sub(lambda _: self._asked, body, count=1)
+
+    async def read(self) -> bytes:
+        if self._failure is not None:
+            raise self._failure
+        while not self.complete:
+            data = await self._response.chunk()
+            if not data:
+                raise UpstreamFailure("The upstream's stream ended before it was complete.", code="upstream_error")
+            events = self._whole_events(data)
+            if events:
+                events = self._put_right(events)
+            if events:
+                return events
+        return b""
+
+    def close(self) -> None:
+        self._response.close(wanted_all=self.complete)
+        self._on_close()
+
+    def _whole_events(self, data: bytes) -> bytes:
+        """The events that are complete; a cut one waits for its rest, so that no half event precedes an error."""
+        if self._partial:
+            data = self._partial + data
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n")
+        end = data.rfind(b"\n\n")
+        if end < 0:
+            if len(data) > EVENT_LIMIT_BYTES:
+                raise UpstreamFailure("The upstream's event is too large.", code="upstream_error")
+            self._partial = data
+            return b""
+        end += 2
+        self._partial = data[end:]
+        return data[:end] if self._partial else data
+
+    def _put_right(self, events: bytes) -> bytes:
+        if events.endswith(_DONE):
+            self.complete = True
+        if b'"error"' in events:
+            events = self._before_error(events)
+        if self._model_field is None and (found := _MODEL.search(events)):
+            self._model_field = found[0]
+        if self._model_field is not None and self._model_field != self._asked:
+            events = _MODEL.sub(lambda _: self._asked, events)
+        if b'"usage"' in events:
+            if not self._call.include_usage:
+                events = _NO_USAGE.sub(b"", events)
+            if b'"usage"' in events:
+                events = b"".join([self._account(event) for event in _split(events)])
+        return events
+
+    def _account(self, event: bytes) -> bytes:
+        """Notes the usage of an event; hides it from a client that did not ask."""
+        if b'"usage"' not in event or (payload := _payload(event)) is None:
+            return event
+        chunk: dict[str, Any] = msgspec.json.decode(payload)
+        if not chunk.get("usage"):
+            return event
+        self.usage = msgspec.convert(chunk["usage"], Usage)
+        if self._call.include_usage:
+            return event
+        if not chunk.get("choices"):
+            return b""
+        del chunk["usage"]
+        return b"data: " + msgspec.json.encode(chunk) + b"\n\n"
+
+    def _before_error(self, events: bytes) -> bytes:
+        """The events up to an error frame; the frame itself becomes the failure of this or the next read."""
+        kept: list[bytes] = []
+        for event in _split(events):
+            payload = _payload(event) if b'"error"' in event else None
+            if payload is not None and (error := _accounted.decode(payload).error) and error != b"null":
+                self._failure = self._refused(payload)
+                self.complete = False
+                break
+            kept.append(event)
+        if self._failure is not None and not kept:
+            raise self._failure
+        return b"".join(kept)
+
+
+def _split(events: bytes) -> list[bytes]:
+    return [event + b"\n\n" for event in events.split(b"\n\n") if event]
+
+
+def _payload(event: bytes) -> bytes | None:
+    """The JSON of an event, None where it has none."""
+    lines = [line[5:].lstrip() for line in event.split(b"\n") if line.startswith(b"data:")]
+    payload = b"\n".join(lines)
+    return payload if payload.startswith(b"{") else None

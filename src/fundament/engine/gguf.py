@@ -1,0 +1,225 @@
+"""Reads what a GGUF file says about its model: architecture, context length, licence and the like.
+
+Knows the layout of GGUF 2 and 3 up to where the weights begin (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md).
+It does not know the weights, keeps no vocabulary, and trusts no length that it reads: each is held against the file's
+size.
+"""
+
+import mmap
+from dataclasses import dataclass
+from pathlib import Path
+from struct import Struct
+from types import MappingProxyType
+
+from fundament.errors import WeightsError
+
+MAGIC = b"GGUF"
+VERSIONS = (2, 3)
+
+# Far above what real files hold (some 50 keys, 1,000 tensors, 300,000 tokens). They bound the time and the memory that
+# a hostile file can take.
+MAX_KEYS = 16_384
+MAX_KEY_BYTES = 1_024
+MAX_TENSORS = 1_000_000
+MAX_DIMENSIONS = 8
+MAX_ARRAY_ITEMS = 16_777_216
+MAX_KEPT_STRING_BYTES = 65_536
+
+_U32 = Struct("<I")
+_U64 = Struct("<Q")
+_STRING, _ARRAY = 8, 9
+_SCALARS = MappingProxyType(
+    {
+        number: Struct("<" + code)
+        for number, code in zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True)
+    }
+)
+
+_KEPT_STRINGS = frozenset({"general.architecture", "general.name", "general.license", "tokenizer.ggml.model"})
+_CHAT_TEMPLATE = "tokenizer.chat_template"
+
+# llama.cpp's `llama_ftype`, under the names that model files carry.
+_QUANTISATIONS = MappingProxyType(
+    {
+        0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1",
+        10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M",
+        18: "Q6_K", 19: "IQ2_XXS", 20: "IQ2_XS", 21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL",
+        26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S", 29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16",
+        36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4", 39: "NVFP4",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class GgufMetadata:
+    """A model as its file describes it. None stands for what the file does not say.
+
+    Args:
+        architecture: llama.cpp's name for the family, such as `llama` or `qwen3`.
+        context_length: the tokens of the longest sequence the model was trained for.
+        hidden_size: the width of the embedding.
+        block_count: the number of layers.
+        quantisation: how most weights are stored, such as `Q4_K_M`; None also for a kind not known here.
+        tokenizer: llama.cpp's name for the tokenizer's kind, such as `gpt2`.
+    """
+
+    architecture: str
+    name: str | None
+    license: str | None
+    context_length: int | None
+    hidden_size: int | None
+    block_count: int | None
+    quantisation: str | None
+    tokenizer: str | None
+    has_chat_template: bool
+
+
+def read_metadata(path: Path) -> GgufMetadata:
+    """What the file at `path` says about its model. Reads the header only, a few milliseconds for a usual vocabulary.
+
+    Raises:
+        WeightsError: the file cannot be read, is no GGUF file of version 2 or 3, or ends before its weights do.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+            if start != MAGIC:
+                raise WeightsError(f"{path} is not a GGUF file (it starts with {start!r})")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+                return _Header(path, view).read()
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
+
+
+class _Header:
+    """A position in a mapped GGUF file. Every step forward checks that the bytes exist."""
+
+    def __init__(self, path: Path, view: mmap.mmap) -> None:
+        self._path = path
+        self._view = view
+        self._size = len(view)
+        self._position = len(MAGIC)
+
+    def read(self) -> GgufMetadata:
+        version = self._u32()
+        if version not in VERSIONS:
+            big_endian = int.from_bytes(version.to_bytes(4, "little"), "big") in VERSIONS
+            kind = "a big-endian GGUF file" if big_endian else f"a GGUF file of version {version}"
+            raise WeightsError(f"{self._path} is {kind}; supported are little-endian files of version 2 and 3")
+        tensor_count = self._count("tensors", MAX_TENSORS)
+        key_count = self._count("keys", MAX_KEYS)
+        found = self._found(key_count)
+        self._check_tensors(tensor_count, found)
+        return self._metadata(found)
+
+    def _found(self, key_count: int) -> dict[str, object]:
+        """The keys and values that can matter. The other strings and all arrays are stepped over."""
+        found: dict[str, object] = {}
+        for _ in range(key_count):
+            key = self._string(MAX_KEY_BYTES)
+            kind = self._u32()
+            if kind == _STRING and key in _KEPT_STRINGS:
+                found[key] = self._string(MAX_KEPT_STRING_BYTES)
+            elif kind == _STRING:
+                self._skip(self._u64())
+                if key == _CHAT_TEMPLATE:
+                    found[key] = True
+            elif kind == _ARRAY:
+                self._skip_array(key)
+            elif scalar := _SCALARS.get(kind):
+                (found[key],) = scalar.unpack_from(self._view, self._skip(scalar.size))
+            else:
+                raise self._corrupt(f"the value of {key!r} has the unknown type {kind}")
+        return found
+
+    def _metadata(self, found: dict[str, object]) -> GgufMetadata:
+        architecture = found.get("general.architecture")
+        if not isinstance(architecture, str):
+            raise self._corrupt("it does not name its architecture")
+        file_type = _integer(found.get("general.file_type"))
+        return GgufMetadata(
+            architecture=architecture,
+            name=_text(found.get("general.name")),
+            license=_text(found.get("general.license")),
+            context_length=_integer(found.get(f"{architecture}.context_length")),
+            hidden_size=_integer(found.get(f"{architecture}.embedding_length")),
+            block_count=_integer(found.get(f"{architecture}.block_count")),
+            quantisation=None if file_type is None else _QUANTISATIONS.get(file_type),
+            tokenizer=_text(found.get("tokenizer.ggml.model")),
+            has_chat_template=_CHAT_TEMPLATE in found,
+        )
+
+    def _check_tensors(self, tensor_count: int, found: dict[str, object]) -> None:
+        """Refuses a file that ends before its last tensor begins, as one whose copying was broken off does."""
+        last_offset = -1
+        for _ in range(tensor_count):
+            self._skip(self._u64())
+            dimensions = self._u32()
+            if dimensions > MAX_DIMENSIONS:
+                raise self._corrupt(f"a tensor has {dimensions} dimensions")
+            self._skip(8 * dimensions + 4)
+            last_offset = max(last_offset, self._u64())
+        alignment = _integer(found.get("general.alignment")) or 32
+        weights_start = -(-self._position // alignment) * alignment
+        if tensor_count and weights_start + last_offset >= self._size:
+            raise self._truncated()
+
+    def _skip_array(self, key: str) -> None:
+        kind, items = self._u32(), self._count(f"items in {key!r}", MAX_ARRAY_ITEMS)
+        if scalar := _SCALARS.get(kind):
+            self._skip(scalar.size * items)
+        elif kind == _STRING:
+            self._skip_strings(items)
+        else:  # an array of arrays is allowed by the format's text and refused by llama.cpp
+            raise self._corrupt(f"the items of {key!r} have the unsupported type {kind}")
+
+    def _skip_strings(self, items: int) -> None:
+        # A vocabulary has up to 300,000 strings: the position and the methods are kept in local variables for speed.
+        view, size, position, length_at = self._view, self._size, self._position, _U64.unpack_from
+        for _ in range(items):
+            if position + 8 > size:
+                raise self._truncated()
+            position += 8 + length_at(view, position)[0]
+        self._position = position
+        self._skip(0)
+
+    def _skip(self, size_bytes: int) -> int:
+        """Steps over that many bytes; gives the position where they began."""
+        begin = self._position
+        if begin + size_bytes > self._size:
+            raise self._truncated()
+        self._position = begin + size_bytes
+        return begin
+
+    def _u32(self) -> int:
+        return _U32.unpack_from(self._view, self._skip(4))[0]
+
+    def _u64(self) -> int:
+        return _U64.unpack_from(self._view, self._skip(8))[0]
+
+    def _count(self, what: str, limit: int) -> int:
+        count = self._u64()
+        if count > limit:
+            raise self._corrupt(f"it claims {count} {what}")
+        return count
+
+    def _string(self, limit_bytes: int) -> str:
+        size_bytes = self._u64()
+        if size_bytes > limit_bytes:
+            raise self._corrupt(f"it claims a string of {size_bytes} bytes")
+        begin = self._skip(size_bytes)
+        return self._view[begin : begin + size_bytes].decode("utf-8", "replace")
+
+    def _corrupt(self, why: str) -> WeightsError:
+        return WeightsError(f"{self._path} is not a valid GGUF file: {why}")
+
+    def _truncated(self) -> WeightsError:
+        return WeightsError(f"{self._path} is cut short: it ends at byte {self._size}, before the weights do")
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _integer(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,70 @@
+"""The engine process: llama.cpp's own server for one model, on loopback, behind a key.
+
+Run as `python -m fundament.engine.worker` by the supervisor. It knows llama.cpp's parameters; it does not know OpenAI's
+API, which the gateway makes of what this server answers.
+"""
+
+import importlib
+import os
+import threading
+from typing import Any
+
+from msgspec import Struct
+
+from fundament.lifeline import receive_instructions
+
+# One connection holds one of llama.cpp's HTTP threads as long as its answer lasts; health probes need some, too.
+SPARE_HTTP_THREADS = 8
+_VERBOSITY = {"debug": 4, "info": 2, "warning": 2, "error": 1}
+
+
+class EngineInstructions(Struct, kw_only=True):
+    """`context_tokens` is for each of `slots` requests that are decoded together.
+
+    `batch_tokens` is how much of a prompt is computed in one step, in which neighbours wait and a cancellation is not
+    heard. `threads` None takes every core.
+    """
+
+    model_path: str
+    port: int
+    api_key: str
+    context_tokens: int
+    slots: int
+    batch_tokens: int
+    threads: int | None
+    gateway_workers: int
+    log_level: str
+
+
+def start(instructions: EngineInstructions) -> object:
+    """Loads the model and listens; returns when it answers. The server ends with the object that is returned."""
+    xllamacpp: Any = importlib.import_module("xllamacpp")  # it has no type stubs
+    threads = instructions.threads or os.cpu_count() or 1
+    params = xllamacpp.CommonParams()
+    params.model.path = instructions.model_path
+    params.hostnames = ["127.0.0.1"]
+    params.port = instructions.port
+    params.api_keys = [instructions.api_key]
+    params.n_parallel = instructions.slots
+    params.n_ctx = instructions.context_tokens * instructions.slots
+    params.n_batch = instructions.batch_tokens
+    params.n_ubatch = instructions.batch_tokens
+    params.cpuparams.n_threads = threads
+    params.cpuparams_batch.n_threads = threads
+    params.n_threads_http = instructions.slots * instructions.gateway_workers + SPARE_HTTP_THREADS
+    params.endpoint_slots = True
+    params.endpoint_metrics = True
+    params.ui = False
+    params.verbosity = _VERBOSITY[instructions.log_level]
+    return xllamacpp.Server(params)
+
+
+def main() -> None:
+    instructions = receive_instructions(EngineInstructions)
+    server = start(instructions)
+    threading.Event().wait()
+    del server
+
+
+if __name__ == "__main__":
+    main()

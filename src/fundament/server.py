@@ -1,0 +1,161 @@
+"""The gateway worker: the composition root, the only place that knows every part of the request path.
+
+Run as `python -m fundament.server` by the supervisor, with its instructions on stdin and a listening socket inherited.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any
+
+import uvicorn
+import uvloop
+from msgspec import Struct
+
+from fundament.api.app import build_app
+from fundament.backends.client import Client
+from fundament.backends.gate import Gate
+from fundament.backends.profiles import EMBEDDED, PROFILES
+from fundament.backends.upstream import Upstream
+from fundament.config import Config, ModelConfig
+from fundament.gateway.admission import Admission
+from fundament.gateway.catalogue import Catalogue, CatalogueModel
+from fundament.gateway.keys import KeyRefresher, KeyRing
+from fundament.gateway.meter import Meter
+from fundament.lifeline import receive_instructions
+from fundament.storage.database import open_database
+from fundament.storage.journal import UsageJournal
+from fundament.storage.keys import KeyRepository
+from fundament.telemetry.logs import configure_logging
+
+KEEP_ALIVE_S = 75
+LAST_WORDS_S = 1.0  # for error frames to streams that outlive the grace period
+ENGINE_CONNECT_TIMEOUT_S = 2.0
+ENGINE_SILENCE_S = 600.0  # a long prompt on a slow machine; a dead engine is noticed by its closed connection
+
+
+class LocalModel(Struct, frozen=True, kw_only=True):
+    """Where a model's engine listens on loopback, and what its file says about it."""
+
+    port: int
+    api_key: str
+    fingerprint: str
+    hidden_size: int | None
+    trained_context_tokens: int | None
+    quantisation: str | None
+
+
+class WorkerInstructions(Struct, kw_only=True):
+    config: Config
+    listener_fd: int
+    started_at: int
+    local_models: dict[str, LocalModel]
+
+
+async def serve(instructions: WorkerInstructions) -> None:
+    """Serves until SIGTERM, then drains for the configured grace period."""
+    config = instructions.config
+    database = open_database(config.database_url)
+    keys = KeyRefresher(KeyRing(), KeyRepository(database))
+    await keys.refresh()
+    journal = UsageJournal(config.data_dir / "usage")
+    upstreams = {model.id: _upstream(model, instructions.local_models.get(model.id)) for model in config.models}
+    catalogue = Catalogue([_catalogue_model(model, instructions) for model in config.models])
+    app = build_app(Admission(keys, catalogue), upstreams, Meter(journal), max_body_bytes=config.server.max_body_bytes)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=int(config.server.grace_period_s),
+        )
+    )
+    # uvicorn raises the signal again when it is done; then we still have a journal to close.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _remain)
+    background = [asyncio.create_task(keys.run()), asyncio.create_task(journal.run())]
+    try:
+        await server.serve(sockets=[socket.socket(fileno=instructions.listener_fd)])
+        if tasks := server.server_state.tasks:
+            await asyncio.wait(tasks, timeout=LAST_WORDS_S)
+    finally:
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        for upstream in upstreams.values():
+            upstream.client.close()
+        journal.close()
+        await database.dispose()
+
+
+def _remain(number: int, frame: FrameType | None) -> None:
+    """A signal handler that lets the process go on."""
+
+
+def _upstream(model: ModelConfig, local: LocalModel | None) -> Upstream:
+    if local is not None:
+        client = Client(
+            f"http://127.0.0.1:{local.port}/v1",
+            headers={"authorization": f"Bearer {local.api_key}"},
+            connect_timeout_s=ENGINE_CONNECT_TIMEOUT_S,
+            first_byte_timeout_s=ENGINE_SILENCE_S,
+            idle_timeout_s=ENGINE_SILENCE_S,
+        )
+        gate = Gate(model.slots, model.queue)
+        return Upstream(client=client, profile=EMBEDDED, gate=gate, model=model.id, fingerprint=local.fingerprint)
+    remote = model.upstreams[0]
+    headers = {"authorization": f"Bearer {os.environ[remote.api_key_env]}"} if remote.api_key_env else {}
+    client = Client(
+        remote.base_url,
+        headers=headers,
+        connect_timeout_s=remote.connect_timeout_s,
+        first_byte_timeout_s=remote.first_byte_timeout_s,
+        idle_timeout_s=remote.idle_timeout_s,
+    )
+    gate = Gate(remote.max_in_flight, remote.queue)
+    name = remote.model or model.id
+    return Upstream(client=client, profile=PROFILES[remote.profile], gate=gate, model=name, fingerprint="")
+
+
+def _catalogue_model(model: ModelConfig, instructions: WorkerInstructions) -> CatalogueModel:
+    local = instructions.local_models.get(model.id)
+    context = min(model.context, local.trained_context_tokens or model.context) if local else None
+    meta_data: Mapping[str, Any] = {
+        "max_sequence_length": context,
+        "hidden_size": local.hidden_size if local else None,
+        "max_output_length": model.max_output_tokens or context,
+        "quantisation": local.quantisation if local else None,
+        "open_weights": model.open_weights,
+        "hosted_by": model.hosted_by or ("self" if local else None),
+        "region": model.region,
+        "license": model.license,
+        "aliases": model.aliases,
+    }
+    return CatalogueModel(
+        id=model.id,
+        created=instructions.started_at,
+        owned_by=model.owned_by,
+        aliases=model.aliases,
+        open_weights=model.open_weights,
+        context_tokens=context,
+        max_output_tokens=model.max_output_tokens,
+        meta_data=meta_data,
+    )
+
+
+def main() -> None:
+    instructions = receive_instructions(WorkerInstructions)
+    configure_logging(instructions.config.server.log_level)
+    uvloop.run(serve(instructions))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""What must be there before the service's processes start, and the programs that follow from it.
+
+It knows the data directory, the database, the weights, the sockets. It does not know how processes are kept running
+(`supervisor.py`) nor what happens in them (`server.py`, `engine/worker.py`).
+"""
+
+import fcntl
+import hashlib
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+import msgspec
+
+from fundament import __version__
+from fundament.config import Config, ModelConfig
+from fundament.engine.gguf import read_metadata
+from fundament.engine.weights import locate
+from fundament.engine.worker import EngineInstructions
+from fundament.errors import ConfigError
+from fundament.server import LocalModel, WorkerInstructions
+from fundament.storage.database import upgrade
+from fundament.supervisor import Program
+
+LISTEN_BACKLOG = 2048
+
+
+class Service:
+    """A prepared service: its programs, and the sockets that they listen on.
+
+    The sockets are held here, too, so that what a dead worker had not yet accepted waits for the next one.
+    """
+
+    def __init__(self, programs: list[Program], sockets: list[socket.socket], lock: TextIO) -> None:
+        self.programs = programs
+        self.port: int = sockets[0].getsockname()[1]
+        self._sockets = sockets
+        self._lock = lock  # held as long as this object lives
+
+    def stop_listening(self) -> None:
+        for listener in self._sockets:
+            listener.close()
+
+
+def prepare(config: Config, environ: Mapping[str, str] = os.environ) -> Service:
+    """Makes everything ready: data directory, database, weights (fetched with progress on stderr), sockets.
+
+    Raises:
+        ConfigError: a setting cannot be had on this machine, by name.
+        WeightsError: a model's file cannot be found, fetched or trusted.
+    """
+    _require_upstream_keys(config, environ)
+    lock = _take_data_dir(config.data_dir)
+    upgrade(config.database_url)
+    local_models: dict[str, LocalModel] = {}
+    engines: list[Program] = []
+    ports = iter(_free_ports(sum(model.source is not None for model in config.models)))
+    for model in config.models:
+        if model.source is None:
+            continue
+        path = locate(model.source, config.data_dir, sha256=model.sha256, terminal=sys.stderr)
+        local_models[model.id] = _local_model(path, next(ports))
+        engines.append(_engine(config, model, path, local_models[model.id]))
+    _write_engines(config.data_dir / "run" / "engines.json", local_models)
+    sockets = _listen(config)
+    workers = [
+        Program(
+            name=f"worker-{position}",
+            module="fundament.server",
+            instructions=msgspec.json.encode(
+                WorkerInstructions(
+                    config=config,
+                    listener_fd=listener.fileno(),
+                    started_at=int(time.time()),
+                    local_models=local_models,
+                )
+            ),
+            fds=(listener.fileno(),),
+            drains=True,
+        )
+        for position, listener in enumerate(sockets, 1)
+    ]
+    return Service([*engines, *workers], sockets, lock)
+
+
+def _require_upstream_keys(config: Config, environ: Mapping[str, str]) -> None:
+    for position, model in enumerate(config.models):
+        for place, upstream in enumerate(model.upstreams):
+            if upstream.api_key_env and not environ.get(upstream.api_key_env):
+                raise ConfigError(
+                    f"models[{position}].upstreams[{place}].api_key_env: the environment variable "
+                    f"{upstream.api_key_env} is not set"
+                )
+
+
+def _take_data_dir(data_dir: Path) -> TextIO:
+    """Makes the data directory this service's own until the lock that is returned is closed."""
+    run = data_dir / "run"
+    try:
+        run.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (run / "lock").open("a")
+    except OSError as error:
+        raise ConfigError(f"server.data_dir: {data_dir} cannot be used: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise ConfigError(f"server.data_dir: another service is running on {data_dir}") from None
+    return lock
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports of loopback that are free now, all different."""
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [listener.getsockname()[1] for listener in listeners]
+    for listener in listeners:
+        listener.close()
+    return ports
+
+
+def _local_model(path: Path, port: int) -> LocalModel:
+    metadata = read_metadata(path)
+    status = path.stat()
+    identity = f"{path.name} {status.st_size} {status.st_mtime_ns} {__version__}"
+    return LocalModel(
+        port=port,
+        api_key=secrets.token_urlsafe(32),
+        fingerprint=f"fp_{hashlib.sha256(identity.encode()).hexdigest()[:12]}",
+        hidden_size=metadata.hidden_size,
+        trained_context_tokens=metadata.context_length,
+        quantisation=metadata.quantisation,
+    )
+
+
+def _engine(config: Config, model: ModelConfig, path: Path, local: LocalModel) -> Program:
+    instructions = EngineInstructions(
+        model_path=str(path),
+        port=local.port,
+        api_key=local.api_key,
+        context_tokens=model.context,
+        slots=model.slots,
+        batch_tokens=model.batch_tokens,
+        threads=model.threads,
+        gateway_workers=config.server.workers,
+        log_level=config.server.log_level,
+    )
+    return Program(
+        name=f"engine {model.id}", module="fundament.engine.worker", instructions=msgspec.json.encode(instructions)
+    )
+
+
+def _write_engines(path: Path, local_models: Mapping[str, LocalModel]) -> None:
+    """Tells the machine's owner, and nobody else, how to ask an engine directly."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        addresses = {id: {"port": model.port, "api_key": model.api_key} for id, model in local_models.items()}
+        file.write(msgspec.json.encode(addresses))
+
+
+def _listen(config: Config) -> list[socket.socket]:
+    """One listening socket a worker, all on one port: the kernel spreads connections over them (SO_REUSEPORT)."""
+    host, port = config.server.host, config.server.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        # Without SO_REUSEPORT first: with it, a second service could quietly take half of the first one's connections.
+        with socket.create_server((host, port), family=family) as probe:
+            port = probe.getsockname()[1]
+        return [
+            socket.create_server(
+                (host, port), family=family, backlog=LISTEN_BACKLOG, reuse_port=config.server.workers > 1
+            )
+            for _ in range(config.server.workers)
+        ]
+    except OSError as error:
+        raise ConfigError(f"server.port: cannot listen on {host}:{port}: {error.strerror}") from error

@@ -1,0 +1,98 @@
+"""What tests share: the weights, the services that run for the whole session, and the scripted upstream behind one.
+
+A thing that this machine lacks is an error where CI=true; elsewhere its tests are skipped and one loud line says so.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import openai
+import pytest
+
+from catalogues import UPSTREAM_ENVIRONMENT, embedded_config, scripted_config
+from fundament.config import DEFAULT_MODEL
+from fundament.engine import weights
+from fundament.errors import WeightsError
+from scripted_upstream import ScriptedUpstream
+from service import Service
+
+MISSING = pytest.StashKey[dict[str, None]]()
+
+
+def lacking(request: pytest.FixtureRequest, what: str) -> NoReturn:
+    """Say that the machine lacks something: fails in CI, else skips loudly."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"this machine lacks {what}", pytrace=False)
+    request.config.stash.setdefault(MISSING, {})[what] = None
+    pytest.skip(f"this machine lacks {what}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for what in config.stash.get(MISSING, {}):
+        terminalreporter.write_line(f"NOT TESTED: this machine lacks {what}", red=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def weights_cache(request: pytest.FixtureRequest) -> Path:
+    """A cache directory for `weights.locate` that outlives the session; the default model is in it."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fundament-tests"
+    assert DEFAULT_MODEL.source is not None
+    try:
+        weights.locate(DEFAULT_MODEL.source, cache, sha256=DEFAULT_MODEL.sha256)
+    except WeightsError as error:
+        lacking(request, f"the default model's weights ({error})")
+    return cache
+
+
+@pytest.fixture(scope="session")
+def model_path(weights_cache: Path) -> Path:
+    """The default model's GGUF file."""
+    assert DEFAULT_MODEL.source is not None
+    return weights.locate(DEFAULT_MODEL.source, weights_cache, sha256=DEFAULT_MODEL.sha256)
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory, weights_cache: Path) -> Iterator[Service]:
+    """A service with the default model: 16 slots of 2048 tokens."""
+    with Service(tmp_path_factory.mktemp("embedded"), embedded_config(), weights_cache=weights_cache) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def running_upstream() -> Iterator[ScriptedUpstream]:
+    with ScriptedUpstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def upstream(running_upstream: ScriptedUpstream) -> ScriptedUpstream:
+    """The upstream behind `scripted`, as new for each test."""
+    running_upstream.reset()
+    return running_upstream
+
+
+@pytest.fixture(scope="session")
+def scripted_service(tmp_path_factory: pytest.TempPathFactory, running_upstream: ScriptedUpstream) -> Iterator[Service]:
+    config = scripted_config(running_upstream.base_url)
+    with Service(tmp_path_factory.mktemp("scripted"), config, environment=UPSTREAM_ENVIRONMENT) as service:
+        yield service
+
+
+@pytest.fixture
+def scripted(scripted_service: Service, upstream: ScriptedUpstream) -> Service:
+    """A service whose models are all behind `upstream`, which has forgotten the test before."""
+    return scripted_service
+
+
+@pytest.fixture(scope="module")
+def embedded_client(embedded: Service) -> Iterator[openai.OpenAI]:
+    with embedded.client() as client:
+        yield client
+
+
+@pytest.fixture
+def scripted_client(scripted: Service) -> Iterator[openai.OpenAI]:
+    with scripted.client() as client:
+        yield client

@@ -1,0 +1,180 @@
+"""Opening and migrating a real SQLite file, alone and with eight processes at once."""
+
+import asyncio
+import fcntl
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from fundament.errors import ConfigError
+from fundament.storage import database
+from fundament.storage.database import HEAD, open_database, reading, upgrade
+from fundament.storage.tables import metadata, revisions
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    url = f"sqlite:///{tmp_path}/data/fundament.db"
+    upgrade(url)
+    return url
+
+
+@pytest.fixture
+async def engine(url: str) -> AsyncIterator[AsyncEngine]:
+    engine = open_database(url)
+    yield engine
+    await engine.dispose()
+
+
+def test_the_named_head_is_the_newest_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(database.__file__).with_name("migrations")))
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+def test_the_migrations_make_the_tables_that_the_code_sees(url: str) -> None:
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+
+
+def test_a_new_data_folder_is_its_owners_alone(tmp_path: Path) -> None:
+    upgrade(f"sqlite:///{tmp_path}/a/b/fundament.db")
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
+
+
+def test_upgrading_twice_changes_nothing_and_the_second_time_does_not_import_alembic(tmp_path: Path, url: str) -> None:
+    file = tmp_path / "data" / "fundament.db"
+    before = file.read_bytes()
+    code = (
+        "import sys, time\nfrom fundament.storage.database import upgrade\n"
+        "start = time.perf_counter()\nupgrade(sys.argv[1])\n"
+        "assert 'alembic' not in sys.modules\nprint(time.perf_counter() - start)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, url], check=True, capture_output=True, text=True)
+    assert float(done.stdout) < 0.3
+    assert file.read_bytes() == before
+
+
+def test_eight_processes_may_upgrade_a_new_database_at_once(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom fundament.storage.database import upgrade\n"
+        "for url in sys.stdin: upgrade(url.strip()); print('done')"
+    )
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-u", "-c", code]
+    processes = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(8)]
+    for number in range(2):
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write(f"sqlite:///{tmp_path}/{number}/fundament.db\n")
+            process.stdin.flush()
+        for process in processes:
+            assert process.stdout is not None
+            if process.stdout.readline() != "done\n":
+                pytest.fail(process.communicate()[1])
+    assert [process.communicate() for process in processes] == [("", "")] * 8
+
+
+def test_an_upgrade_waits_for_one_that_runs(tmp_path: Path) -> None:
+    # Eight bare connections that switch one new file to WAL at once: 99 of 1,200 fail with "database is locked".
+    file = tmp_path / "fundament.db"
+    with (tmp_path / "fundament.db.lock").open("w") as lock, ThreadPoolExecutor() as threads:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting = threads.submit(upgrade, f"sqlite:///{file}")
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.5)
+        assert not file.exists()
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        waiting.result(timeout=10)
+    assert file.exists()
+
+
+def test_tables_of_a_newer_version_stop_the_start(tmp_path: Path, url: str) -> None:
+    with sqlite3.connect(tmp_path / "data" / "fundament.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    with pytest.raises(ConfigError, match="revision 9999"):
+        upgrade(url)
+
+
+def test_a_database_that_cannot_be_made_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"storage\.database: cannot be used"):
+        upgrade(f"sqlite:///{tmp_path}/file/fundament.db")
+
+
+def test_a_file_that_is_no_database_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "fundament.db").write_bytes(b"no database" * 100)
+    with pytest.raises(ConfigError, match="file is not a database"):
+        upgrade(f"sqlite:///{tmp_path}/fundament.db")
+
+
+@pytest.mark.parametrize(
+    "url", ["", "fundament.db", "mysql://u:secret@h/d", "sqlite://", "sqlite:///:memory:", "::secret"]
+)
+def test_another_kind_of_url_is_refused_by_name_and_not_quoted(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"storage\.database") as caught:
+        open_database(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_postgresql_without_its_driver_is_refused_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    with pytest.raises(ConfigError, match="asyncpg") as caught:
+        open_database("postgresql://user:secret@localhost/fundament")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 1), ("busy_timeout", 5000), ("foreign_keys", 1)]
+)
+async def test_each_connection_has_its_settings(engine: AsyncEngine, pragma: str, value: object) -> None:
+    async with reading(engine).connect() as connection:
+        assert (await connection.execute(text(f"PRAGMA {pragma}"))).scalar_one() == value
+
+
+async def test_two_processes_that_read_and_then_write_wait_for_each_other(url: str) -> None:
+    # With SQLite's default, deferred transactions, the second write fails at once: "database is locked".
+    engines = [open_database(url) for _ in range(2)]  # two engines stand for two processes: each has its own connection
+
+    async def count(engine: AsyncEngine) -> None:
+        async with engine.begin() as connection:
+            value = (await connection.execute(select(revisions.c.value))).scalar_one()
+            await asyncio.sleep(0.1)
+            await connection.execute(revisions.update().values(value=value + 1))
+
+    await asyncio.gather(*(count(engine) for engine in engines))
+    async with reading(engines[0]).connect() as connection:
+        assert (await connection.execute(select(revisions.c.value))).scalar_one() == 2
+    for engine in engines:
+        await engine.dispose()
+
+
+async def test_a_reader_does_not_wait_for_a_writer(url: str, engine: AsyncEngine) -> None:
+    other = open_database(url)
+    async with engine.begin() as writing:
+        await writing.execute(insert(revisions).values(name="other", value=1))
+        async with asyncio.timeout(1), reading(other).connect() as connection:
+            assert (await connection.execute(select(revisions.c.name))).scalars().all() == ["keys"]
+    await other.dispose()
+
+
+async def test_a_transaction_that_fails_leaves_nothing(engine: AsyncEngine) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with engine.begin() as connection:
+            await connection.execute(insert(revisions).values(name="other", value=1 // 0))
+    async with reading(engine).connect() as connection:
+        assert (await connection.execute(select(revisions.c.name))).scalars().all() == ["keys"]
