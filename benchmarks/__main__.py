@@ -30,12 +30,8 @@ def main() -> int:
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, _leave)
     try:
-        programs = {
-            "nginx": install.nginx().version,
-            "wrk": install.wrk().version,
-            "litellm": install.litellm().version,
-        }
-        run = _run(arguments.only or list(_CASES), arguments.quick, programs)
+        names: list[str] = arguments.only or list(_CASES)
+        run = _run(names, arguments.quick, _installed(names))
         report.show(run)
         report.save(run)
         if arguments.write:
@@ -59,6 +55,16 @@ def _run(names: list[str], quick: bool, programs: dict[str, str]) -> report.Repo
     used_s, own_s = busy_s() - used_s, _own_cpu_s() - own_s
     others = max(0.0, used_s - own_s) / (duration_s * machine_cores())
     return report.report(outcomes, duration_s, others, programs)
+
+
+def _installed(names: list[str]) -> dict[str, str]:
+    """Versions of what the cases need beside Fundament itself; installed now, so that it is not measured."""
+    versions: dict[str, str] = {}
+    if any(name != "model" for name in names):
+        versions |= {"nginx": install.nginx().version, "wrk": install.wrk().version}
+    if "requests" in names or "streams" in names:
+        versions["litellm"] = install.litellm().version
+    return versions
 
 
 def _own_cpu_s() -> float:

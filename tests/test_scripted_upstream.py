@@ -125,6 +125,18 @@ def test_a_connection_is_kept_for_the_next_request(upstream: ScriptedUpstream) -
     assert [request.connection for request in upstream.requests] == [1, 1]
 
 
+def test_no_step_waits_for_an_acknowledgement(upstream: ScriptedUpstream) -> None:
+    upstream.default(Answer([b"a", b"b", b"c"], framing="chunked"))
+    with connect(upstream) as sock:
+        started_at = time.monotonic()
+        for _ in range(20):
+            sock.sendall(REQUEST)
+            received = b""
+            while not received.endswith(b"0\r\n\r\n"):
+                received += sock.recv(65536)
+        assert time.monotonic() - started_at < 0.4  # a delayed acknowledgement alone takes 40 ms
+
+
 def test_every_step_arrives_alone_while_the_next_is_held_back(upstream: ScriptedUpstream) -> None:
     barriers = [Barrier(), Barrier()]
     upstream.answer(Answer([b"first", barriers[0], b"second", barriers[1]], framing="chunked"))

@@ -16,6 +16,7 @@ import uvloop
 from msgspec import Struct
 
 from fundament.api.app import build_app
+from fundament.api.http import HttpProtocol
 from fundament.backends.client import Client
 from fundament.backends.gate import Gate
 from fundament.backends.profiles import EMBEDDED, PROFILES
@@ -68,12 +69,13 @@ async def serve(instructions: WorkerInstructions) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=HttpProtocol,
             ws="none",
             lifespan="off",
             access_log=False,
             log_config=None,
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=int(config.server.grace_period_s),
         )
@@ -103,14 +105,21 @@ def _remain(number: int, frame: FrameType | None) -> None:
 def _upstream(model: ModelConfig, local: LocalModel | None) -> Upstream:
     if local is not None:
         client = Client(
-            f"http://127.0.0.1:{local.port}/v1",
+            f"http://127.0.0.1:{local.port}",
             headers={"authorization": f"Bearer {local.api_key}"},
             connect_timeout_s=ENGINE_CONNECT_TIMEOUT_S,
             first_byte_timeout_s=ENGINE_SILENCE_S,
             idle_timeout_s=ENGINE_SILENCE_S,
         )
         gate = Gate(model.slots, model.queue)
-        return Upstream(client=client, profile=EMBEDDED, gate=gate, model=model.id, fingerprint=local.fingerprint)
+        return Upstream(
+            client=client,
+            profile=EMBEDDED,
+            gate=gate,
+            model=model.id,
+            fingerprint=local.fingerprint,
+            context_tokens=model.context,
+        )
     remote = model.upstreams[0]
     headers = {"authorization": f"Bearer {os.environ[remote.api_key_env]}"} if remote.api_key_env else {}
     client = Client(
@@ -122,7 +131,7 @@ def _upstream(model: ModelConfig, local: LocalModel | None) -> Upstream:
     )
     gate = Gate(remote.max_in_flight, remote.queue)
     name = remote.model or model.id
-    return Upstream(client=client, profile=PROFILES[remote.profile], gate=gate, model=name, fingerprint="")
+    return Upstream(client=client, profile=PROFILES[remote.profile], gate=gate, model=name)
 
 
 def _catalogue_model(model: ModelConfig, instructions: WorkerInstructions) -> CatalogueModel:

@@ -167,8 +167,16 @@ def test_an_error_under_status_200_gets_a_real_status(
         [b"data: {"],
         [event({"error": {"message": "It failed.", "type": "server_error", "param": None, "code": None}})],
         [event({"error": {"message": "It failed.", "code": 500}}), DONE],
+        [event({"error": "It failed."}), DONE],
+        [b'data: {"error": nonsense}\n\n', DONE],
+        [b'data: {"usage": nonsense}\n\n', DONE],
+        [b'data: {"choices": [], "usage": "much"}\n\n', DONE],
+        [b'data: {"choices": [], "usage": {"prompt_tokens": "many"}}\n\n', DONE],
     ],
-    ids=["close", "reset", "cut and closed", "cut and reset", "no [DONE]", "cut", "error", "error and [DONE]"],
+    ids=[
+        *("close", "reset", "cut and closed", "cut and reset", "no [DONE]", "cut"),
+        *("error", "error and [DONE]", "error text", "no JSON in error", "no JSON in usage", "usage text", "odd usage"),
+    ],
 )
 def test_a_stream_that_breaks_ends_with_one_error_frame_and_no_done(
     scripted: Service, upstream: ScriptedUpstream, rest: Sequence[Step]

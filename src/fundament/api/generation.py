@@ -5,7 +5,6 @@ has read the service: see docs/life-of-a-request.md.
 """
 
 import asyncio
-import secrets
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -63,9 +62,10 @@ class Generation(ABC, Generic[RequestT]):
         request = self.validate(body)
         model = self._admission.admit(key, request.model)
         self.check(model, request)
-        call = self._call(body, request)
+        request_id: str = scope["request_id"]
+        call = self._call(request_id, body, request)
         metering = self._meter.begin(
-            request_id=scope["request_id"],
+            request_id=request_id,
             key=key,
             endpoint=self.kind,
             model=model,
@@ -101,7 +101,7 @@ class Generation(ABC, Generic[RequestT]):
                 answer.close()
             metering.settle(outcome, None if answer is None else answer.usage, error_code)
 
-    def _call(self, body: Mapping[str, Any], request: RequestT) -> Call:
+    def _call(self, request_id: str, body: Mapping[str, Any], request: RequestT) -> Call:
         options = request.stream_options
         return Call(
             kind=self.kind,
@@ -111,6 +111,6 @@ class Generation(ABC, Generic[RequestT]):
             include_usage=bool(options and options.include_usage),
             prompts=self.prompts(request),
             n=request.n or 1,
-            id=self.id_prefix + secrets.token_hex(12),
+            id=self.id_prefix + request_id[-24:],
             created=int(time.time()),
         )

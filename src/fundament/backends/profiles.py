@@ -28,6 +28,7 @@ class Profile:
     """One family of server.
 
     Attributes:
+        prefix: where the API begins below the server's base URL.
         own: our engine: unreachable means "starting" (503), and a broken answer is our fault (500).
         translated: its answers are rebuilt as OpenAI's; others are relayed byte for byte.
         forwards_unknown: parameters that OpenAI does not know are passed on; otherwise they are refused by name.
@@ -39,6 +40,7 @@ class Profile:
     """
 
     name: str
+    prefix: str = ""
     own: bool = False
     translated: bool = False
     forwards_unknown: bool = False
@@ -58,6 +60,7 @@ _OPENAI_SAMPLING = {"temperature": 1.0, "top_p": 1.0, "top_k": 0}
 
 EMBEDDED = Profile(
     name="embedded",
+    prefix="/v1",
     own=True,
     translated=True,
     honoured={

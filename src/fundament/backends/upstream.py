@@ -14,10 +14,18 @@ from fundament.backends.profiles import Profile, request_for
 from fundament.backends.refusal import owned, refusal
 from fundament.backends.relay import RelayedAnswer
 from fundament.backends.translate import TranslatedAnswer
-from fundament.errors import InvalidRequest, RequestError
+from fundament.errors import ContextLengthExceeded, InvalidRequest, RequestError
 
 _encode = msgspec.json.Encoder().encode
 _ERROR_LIMIT_BYTES = 1024 * 1024
+LIKELY_BYTES_A_TOKEN = 2  # text has about four; with less than two, the engine finds out in the slot
+
+
+class Counted(msgspec.Struct):
+    """What llama.cpp says of a prompt's length: a number for messages, the tokens themselves for raw text."""
+
+    input_tokens: int = 0
+    tokens: list[int] = []
 
 
 class Upstream:
@@ -26,14 +34,25 @@ class Upstream:
     Args:
         model: the name that the server knows the model by.
         fingerprint: the `system_fingerprint` of translated answers.
+        context_tokens: what a prompt of our own engine may have; None leaves that to the upstream.
     """
 
-    def __init__(self, *, client: Client, profile: Profile, gate: Gate, model: str, fingerprint: str) -> None:
+    def __init__(
+        self,
+        *,
+        client: Client,
+        profile: Profile,
+        gate: Gate,
+        model: str,
+        fingerprint: str = "",
+        context_tokens: int | None = None,
+    ) -> None:
         self.client = client
         self.profile = profile
         self.gate = gate
         self._model = model
         self._fingerprint = fingerprint
+        self._context_tokens = context_tokens
 
     async def open(self, call: Call) -> Answer:
         """Sends the call; returns when the answer has begun, so that an early failure keeps its real status.
@@ -50,13 +69,12 @@ class Upstream:
                 param="n",
                 code="integer_above_max_value",
             )
+        await self._refuse_overflow(call, body)
         await self.gate.enter(places)
         try:
-            response = await self.client.post(call.path, body)
-        except BaseException as error:
+            response = await self._post(self.profile.prefix + call.path, body)
+        except BaseException:
             self.gate.leave(places)
-            if isinstance(error, RequestError):
-                raise owned(self.profile, error) from error
             raise
         if response.status != 200:
             try:
@@ -73,6 +91,39 @@ class Upstream:
         if self.profile.translated:
             return TranslatedAnswer(call, response, self._fingerprint, refused, on_close)
         return RelayedAnswer(call, response, refused, on_close)
+
+    async def _post(self, path: str, body: bytes) -> Response:
+        try:
+            return await self.client.post(path, body)
+        except RequestError as error:
+            raise owned(self.profile, error) from error
+
+    async def _refuse_overflow(self, call: Call, body: bytes) -> None:
+        """Refuses a prompt that is clearly too long before it stands in line for a slot; the engine refuses the rest.
+
+        Its tokens are counted by the engine's tokenizer, beside the slots, and only where the size makes it likely.
+        """
+        if self._context_tokens is None or len(body) < self._context_tokens * LIKELY_BYTES_A_TOKEN:
+            return
+        prompt = call.body.get("prompt")
+        if call.kind == "chat":
+            counted = await self._ask("/v1/chat/completions/input_tokens", body)
+            tokens = counted.input_tokens
+        elif isinstance(prompt, str):
+            counted = await self._ask("/tokenize", _encode({"content": prompt}))
+            tokens = len(counted.tokens)
+        else:
+            return
+        if tokens > self._context_tokens:
+            raise ContextLengthExceeded(self._context_tokens, tokens, _prompt_field(call))
+
+    async def _ask(self, path: str, body: bytes) -> Counted:
+        response = await self._post(path, body)
+        try:
+            answer = await response.read()
+        finally:
+            response.close()
+        return msgspec.json.decode(answer, type=Counted) if response.status == 200 else Counted()
 
     async def _refusal(self, call: Call, response: Response) -> RequestError:
         body = await response.read(_ERROR_LIMIT_BYTES)

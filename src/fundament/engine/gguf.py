@@ -21,7 +21,6 @@ VERSIONS = (2, 3)
 MAX_KEYS = 16_384
 MAX_KEY_BYTES = 1_024
 MAX_TENSORS = 1_000_000
-MAX_DIMENSIONS = 8
 MAX_ARRAY_ITEMS = 16_777_216
 MAX_KEPT_STRING_BYTES = 65_536
 
@@ -155,8 +154,6 @@ class _Header:
         for _ in range(tensor_count):
             self._skip(self._u64())
             dimensions = self._u32()
-            if dimensions > MAX_DIMENSIONS:
-                raise self._corrupt(f"a tensor has {dimensions} dimensions")
             self._skip(8 * dimensions + 4)
             last_offset = max(last_offset, self._u64())
         alignment = _integer(found.get("general.alignment")) or 32

@@ -62,15 +62,12 @@ def locate(source: str, cache_dir: Path, *, sha256: str | None = None, terminal:
     path = origin.absolute() if isinstance(origin, Path) else weights_dir / origin.cache_path
     checksum = None if sha256 is None else _Checksum.of(path, sha256, weights_dir)
     try:
-        if isinstance(origin, Path):
-            if not path.is_file():
+        if not path.is_file():
+            if isinstance(origin, Path):
                 raise WeightsError(f"{path} is not a file" if path.exists() else f"There is no file {path}")
-            if checksum is not None:
-                checksum.verify(path, str(path), terminal)
-        elif not path.is_file():
             _fetch_once(origin, path, checksum, terminal)
-        elif checksum is not None:
-            _verify_cached(origin, path, checksum, terminal)
+        if checksum is not None:  # also after a fetch: another process may have done it, without a checksum
+            _verify_kept(origin, path, checksum, terminal)
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
         raise WeightsError(f"{source} cannot be read or stored: {error.strerror or error}{place}") from error
@@ -181,7 +178,7 @@ class HubFile:
             errors.HTTPError,  # pyright: ignore[reportPrivateImportUsage] - httpx's, which differs with the hub's version
             errors.EntryNotFoundError,
             errors.HFValidationError,
-            errors.XetDownloadError,
+            RuntimeError,  # how hf_xet, which moves the bytes, tells of the network
         ) as error:
             raise WeightsError(f"{self} cannot be fetched: {_hub_failure(error, self.revision)}") from error
 
@@ -263,10 +260,13 @@ def _fetch_once(origin: WheelFile | HubFile, path: Path, checksum: _Checksum | N
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _verify_cached(origin: WheelFile | HubFile, path: Path, checksum: _Checksum, terminal: TextIO | None) -> None:
+def _verify_kept(origin: Path | WheelFile | HubFile, path: Path, checksum: _Checksum, terminal: TextIO | None) -> None:
+    """Verifies a file that is in its place, and takes a bad one out of the cache."""
     try:
         checksum.verify(path, str(path), terminal)
     except WeightsError as error:
+        if isinstance(origin, Path):
+            raise
         path.unlink(missing_ok=True)
         raise WeightsError(f"{error}. It was removed from the cache; the next start fetches {origin} again.") from error
 
