@@ -4,7 +4,6 @@ Exits with 0 when every goal is met, 1 when one is missed, 2 when something coul
 """
 
 import argparse
-import resource
 import signal
 import sys
 import time
@@ -13,7 +12,7 @@ from typing import NoReturn
 
 from benchmarks import UnmeasurableError, gateway, install, model, report
 from benchmarks.figures import Outcome
-from benchmarks.processes import busy_s, machine_cores
+from benchmarks.rounds import Company
 
 _CASES: dict[str, Callable[[bool], Outcome]] = {
     "requests": lambda quick: gateway.requests(gateway.QUICK if quick else gateway.FULL),
@@ -46,15 +45,12 @@ def main() -> int:
 
 
 def _run(names: list[str], quick: bool, programs: dict[str, str]) -> report.Report:
-    started, used_s, own_s = time.monotonic(), busy_s(), _own_cpu_s()
+    started, company = time.monotonic(), Company()
     outcomes: list[Outcome] = []
     for name in names:
         print(f"measuring {name} …", flush=True)
         outcomes.append(_CASES[name](quick))
-    duration_s = time.monotonic() - started
-    used_s, own_s = busy_s() - used_s, _own_cpu_s() - own_s
-    others = max(0.0, used_s - own_s) / (duration_s * machine_cores())
-    return report.report(outcomes, duration_s, others, programs)
+    return report.report(outcomes, time.monotonic() - started, company.share(), programs)
 
 
 def _installed(names: list[str]) -> dict[str, str]:
@@ -65,12 +61,6 @@ def _installed(names: list[str]) -> dict[str, str]:
     if "requests" in names or "streams" in names:
         versions["litellm"] = install.litellm().version
     return versions
-
-
-def _own_cpu_s() -> float:
-    """Processor time of this process and of all that it started and that have ended."""
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _arguments() -> argparse.Namespace:

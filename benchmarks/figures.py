@@ -46,12 +46,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one case gave: its figures, what was checked while it ran, and what limited each side."""
+    """What one case gave: its figures, what limited or disturbed it, what was checked meanwhile."""
 
     case: str
     title: str
     figures: tuple[Figure, ...]
-    limits: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     checked: tuple[str, ...] = ()
 
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmarks import UnmeasurableError, counted, install, probe, servers
-from benchmarks.figures import Figure, Goal, Outcome, ratios
+from benchmarks.figures import Figure, Goal, Outcome
 from benchmarks.processes import Processes, memory_bytes, pinned
+from benchmarks.rounds import Rounds, undisturbed
 from benchmarks.servers import RUN, Gateway, Server
 from benchmarks.wrk import Load, Wrk
 
+_Round = Mapping[str, Load]
 _MB = 1e6
 _REQUEST_CONNECTIONS = 32
 _STREAM_CONNECTIONS = 16
@@ -31,39 +33,36 @@ class Scale:
     requests: int
 
 
-FULL = Scale(rounds=8, window_s=3, litellm_rounds=3, litellm_window_s=6, litellm_stream_window_s=12, requests=100_000)
+FULL = Scale(rounds=6, window_s=3, litellm_rounds=2, litellm_window_s=6, litellm_stream_window_s=12, requests=100_000)
 QUICK = Scale(rounds=2, window_s=1, litellm_rounds=1, litellm_window_s=3, litellm_stream_window_s=6, requests=10_000)
 
 
 def requests(scale: Scale) -> Outcome:
     """Non-stream requests a second with all that a request has: key check, validation, metering."""
     nginx, cores = install.nginx(), servers.cores()
-    load = _Loading(_wrk(), _REQUEST_CONNECTIONS, stream=False)
     with Processes(RUN) as processes:
         compared = _compared(processes, servers.static_upstream(processes, nginx, cores.load))
-        for server in compared:
+        for server in compared.all():
             probe.check_answer(server)
-        loads = load.in_turn(compared, scale, scale.litellm_window_s)
-    figures = _figures(loads, unit="requests/s", nginx_goal=Goal(">=", 0.25), litellm_goal=Goal(">=", 80))
+        rounds = _Turns(compared, scale, _REQUEST_CONNECTIONS, stream=False).rounds(processes)
+    goals = {"nginx": Goal(">=", 0.25), "litellm": Goal(">=", 80)}
+    title = f"chat completions, {_REQUEST_CONNECTIONS} connections"
+    figures = _figures(rounds.results, unit="requests/s", goals=goals)
     checked = ("every answer is a 2xx", "text and usage are the upstream's", "one usage record an answer")
-    return Outcome(
-        "requests", f"chat completions, {_REQUEST_CONNECTIONS} connections", figures, _limits(loads), checked
-    )
+    return Outcome("requests", title, figures, (*_limits(rounds.results), *rounds.notes), checked)
 
 
 def streams(scale: Scale) -> Outcome:
     """Answers of 200 chunks a second."""
-    load = _Loading(_wrk(), _STREAM_CONNECTIONS, stream=True)
     with Processes(RUN) as processes:
         compared = _compared(processes, servers.stream_upstream(processes, servers.cores().load))
-        for server in compared:
+        for server in compared.all():
             probe.check_stream(server)
-        loads = load.in_turn(compared, scale, scale.litellm_stream_window_s)
-    figures = _figures(loads, unit="answers/s", nginx_goal=Goal(">=", 0.85), litellm_goal=None)
+        rounds = _Turns(compared, scale, _STREAM_CONNECTIONS, stream=True).rounds(processes)
+    title = f"streams of 200 chunks, {_STREAM_CONNECTIONS} connections"
+    figures = _figures(rounds.results, unit="answers/s", goals={"nginx": Goal(">=", 0.85)})
     checked = ("every stream is a 2xx and ends with [DONE]", "200 texts in 200 events", "one usage record an answer")
-    return Outcome(
-        "streams", f"streams of 200 chunks, {_STREAM_CONNECTIONS} connections", figures, _limits(loads), checked
-    )
+    return Outcome("streams", title, figures, (*_limits(rounds.results), *rounds.notes), checked)
 
 
 def latency(scale: Scale) -> Outcome:
@@ -73,21 +72,25 @@ def latency(scale: Scale) -> Outcome:
         upstream = servers.static_upstream(processes, nginx, cores.load)
         proxy = servers.nginx_proxy(processes, nginx, upstream, cores.server)
         gateway = servers.fundament_before(processes, upstream, cores.server)
-        p50_ms: dict[str, list[float]] = {server.name: [] for server in (upstream, proxy, gateway)}
+
+        def measure(_: int) -> Mapping[str, float]:
+            asked = (upstream, proxy, gateway)
+            return {server.name: wrk.load(server, connections=1, duration_s=1).p50_ms for server in asked}
+
         for server in (proxy, gateway):
             probe.check_answer(server)
-            wrk.load(server, connections=1, duration_s=1)
-        for _ in range(scale.rounds):
-            for server in (upstream, proxy, gateway):
-                p50_ms[server.name].append(wrk.load(server, connections=1, duration_s=scale.window_s).p50_ms)
-    direct = p50_ms["upstream"]
-    added = {name: tuple(via - own for via, own in zip(p50, direct, strict=True)) for name, p50 in p50_ms.items()}
+        measure(0)  # a warm-up
+        rounds = undisturbed(processes, measure, scale.rounds)
+    added = {
+        name: tuple(p50_ms[name] - p50_ms["upstream"] for p50_ms in rounds.results) for name in ("nginx", "fundament")
+    }
     figures = (
-        Figure("upstream alone, p50", tuple(direct), "ms"),
+        Figure("upstream alone, p50", tuple(p50_ms["upstream"] for p50_ms in rounds.results), "ms"),
         Figure("nginx adds", added["nginx"], "ms"),
         Figure("fundament adds", added["fundament"], "ms", Goal("<=", 1.0)),
     )
-    return Outcome("latency", "added latency, 1 connection", figures, checked=("every answer is a 2xx",))
+    checked = ("every answer is a 2xx", "text and usage are the upstream's")
+    return Outcome("latency", "added latency, 1 connection", figures, rounds.notes, checked)
 
 
 def memory(scale: Scale) -> Outcome:
@@ -119,33 +122,41 @@ class _Compared:
     fundament: Gateway
     litellm: Server
 
-    def __iter__(self) -> Iterator[Server]:
-        return iter((self.nginx, self.fundament, self.litellm))
+    def pair(self) -> tuple[Server, Server]:
+        return self.nginx, self.fundament
+
+    def all(self) -> tuple[Server, Server, Server]:
+        return self.nginx, self.fundament, self.litellm
 
 
-@dataclass(frozen=True)
-class _Loading:
-    """One kind of load, the same for all."""
+class _Turns:
+    """Loads one server after the other, all alike, and knows how many answers the gateway gave in all."""
 
-    wrk: Wrk
-    connections: int
-    stream: bool
+    def __init__(self, compared: _Compared, scale: Scale, connections: int, *, stream: bool) -> None:
+        self._compared = compared
+        self._scale = scale
+        self._connections = connections
+        self._stream = stream
+        self._wrk = _wrk()
+        self._windows: list[Load] = []
 
-    def in_turn(self, compared: _Compared, scale: Scale, litellm_window_s: int) -> Mapping[str, Sequence[Load]]:
-        """What each server did in its windows, without the first, which warms it up."""
-        loads: dict[str, list[Load]] = {server.name: [] for server in compared}
-        for number in range(scale.rounds + 1):
-            for server in (compared.nginx, compared.fundament):
-                loads[server.name].append(self._window(server, scale.window_s))
-            if number <= scale.litellm_rounds:
-                loads["litellm"].append(self._window(compared.litellm, litellm_window_s))
-        fundament = loads["fundament"]
-        answers = 1 + sum(load.answers for load in fundament)  # the first answered the probe
-        _check_metering(compared.fundament, answers, cut_off=self.connections * len(fundament))
-        return {name: of_server[1:] for name, of_server in loads.items()}
+    def rounds(self, processes: Processes) -> Rounds[_Round]:
+        self._round(0)  # a warm-up
+        rounds = undisturbed(processes, self._round, self._scale.rounds)
+        answers = 1 + sum(load.answers for load in self._windows)  # the first answered the probe
+        _check_metering(self._compared.fundament, answers, cut_off=self._connections * len(self._windows))
+        return rounds
 
-    def _window(self, server: Server, duration_s: int) -> Load:
-        return self.wrk.load(server, connections=self.connections, duration_s=duration_s, stream=self.stream)
+    def _round(self, number: int) -> _Round:
+        loads = {server.name: self._load(server, self._scale.window_s) for server in self._compared.pair()}
+        self._windows.append(loads["fundament"])
+        if number < self._scale.litellm_rounds:
+            window_s = self._scale.litellm_stream_window_s if self._stream else self._scale.litellm_window_s
+            loads["litellm"] = self._load(self._compared.litellm, window_s)
+        return loads
+
+    def _load(self, server: Server, duration_s: int) -> Load:
+        return self._wrk.load(server, connections=self._connections, duration_s=duration_s, stream=self._stream)
 
 
 def _wrk() -> Wrk:
@@ -171,23 +182,28 @@ def _check_metering(gateway: Gateway, answers: int, *, cut_off: int) -> None:
         )
 
 
-def _figures(
-    loads: Mapping[str, Sequence[Load]], *, unit: str, nginx_goal: Goal, litellm_goal: Goal | None
-) -> tuple[Figure, ...]:
-    rates = {name: tuple(load.answers_per_s for load in of_server) for name, of_server in loads.items()}
-    beside_litellm = rates["fundament"][: len(rates["litellm"])]
-    return (
-        *(Figure(name, samples, unit) for name, samples in rates.items()),
-        Figure("fundament / nginx", ratios(rates["fundament"], rates["nginx"]), goal=nginx_goal),
-        Figure("fundament / litellm", ratios(beside_litellm, rates["litellm"]), goal=litellm_goal),
-    )
+def _figures(rounds: Sequence[_Round], *, unit: str, goals: Mapping[str, Goal]) -> tuple[Figure, ...]:
+    rates = [Figure(name, tuple(load.answers_per_s for load in loads), unit) for name, loads in _by_server(rounds)]
+    compared = {
+        other: tuple(
+            loads["fundament"].answers_per_s / loads[other].answers_per_s for loads in rounds if other in loads
+        )
+        for other in ("nginx", "litellm")
+    }
+    return (*rates, *(Figure(f"fundament / {other}", compared[other], goal=goals.get(other)) for other in compared))
 
 
-def _limits(loads: Mapping[str, Sequence[Load]]) -> tuple[str, ...]:
-    """A server that uses up what others leave of its core is the limit itself; else it waits for load and upstream."""
+def _limits(rounds: Sequence[_Round]) -> tuple[str, ...]:
+    """A server that uses up its core is the limit itself; one that does not waits for load and upstream."""
     notes: list[str] = []
-    for name, of_server in loads.items():
-        own, others = median(load.own for load in of_server), median(load.others for load in of_server)
-        limit = "its own work" if own > 0.9 * (1 - others) else "load and upstream on the other core"
-        notes.append(f"{name} used {own:.0%} of its core, others {others:.0%}: the limit was {limit}")
+    for name, loads in _by_server(rounds):
+        busy = median(load.busy for load in loads)
+        each_us = median(load.busy / load.answers_per_s * 1e6 for load in loads)
+        limit = "its own work" if busy > 0.9 else "load and upstream on the other core"
+        notes.append(f"{name} used {busy:.0%} of its core, {each_us:,.0f} µs an answer; the limit was {limit}")
     return tuple(notes)
+
+
+def _by_server(rounds: Sequence[_Round]) -> Iterator[tuple[str, Sequence[Load]]]:
+    for name in ("nginx", "fundament", "litellm"):
+        yield name, [loads[name] for loads in rounds if name in loads]

@@ -11,6 +11,7 @@ from benchmarks import UnmeasurableError
 from benchmarks.figures import Figure, Goal, Outcome, ratios
 from benchmarks.install import BENCH
 from benchmarks.processes import Processes
+from benchmarks.rounds import undisturbed
 from benchmarks.servers import RUN, Gateway, Server, fundament
 from benchmarks.token_streams import tokens_per_s
 
@@ -29,7 +30,7 @@ _SUBJECTS = (
     "the night watch", "a broken violin", "a garden wall",
 )  # fmt: skip
 _Sides = Sequence[tuple[str, Server, Mapping[str, object]]]
-_Rates = dict[tuple[str, int], list[float]]
+_Rates = Mapping[tuple[str, int], float]
 # What the gateway adds when it asks an engine; asked directly, the engine gets the same work.
 _AS_THE_GATEWAY_ASKS: Mapping[str, object] = {"return_progress": True}
 
@@ -53,29 +54,33 @@ def model(scale: Scale) -> Outcome:
         gateway = fundament(processes, _CONFIG, data, core=None)
         engine = _engine(gateway)
         sides: _Sides = (("engine", engine, _AS_THE_GATEWAY_ASKS), ("gateway", gateway, {}))
-        rates: _Rates = {(side, count): [] for side, _, _ in sides for count in _STREAMS}
+
+        def measure(_: int) -> _Rates:
+            return {
+                (side, count): tokens_per_s(server, _bodies(count, scale.tokens, extra), tokens=scale.tokens)
+                for count in _STREAMS
+                for side, server, extra in sides
+            }
+
         for _, server, extra in sides:  # a warm-up
             tokens_per_s(server, _bodies(max(_STREAMS), scale.tokens, extra), tokens=scale.tokens)
-        for _ in range(scale.rounds):
-            for count in _STREAMS:
-                for side, server, extra in sides:
-                    rate = tokens_per_s(server, _bodies(count, scale.tokens, extra), tokens=scale.tokens)
-                    rates[side, count].append(rate)
-    return Outcome("model", f"embedded {_MODEL}, streams of {scale.tokens} tokens", _figures(rates), checked=_CHECKED)
+        rounds = undisturbed(processes, measure, scale.rounds)
+    title = f"embedded {_MODEL}, streams of {scale.tokens} tokens"
+    return Outcome("model", title, _figures(rounds.results), rounds.notes, _CHECKED)
 
 
 _CHECKED = ("every stream 200 and ended by [DONE]", "both sides gave the same number of tokens, counted from usage")
 
 
-def _figures(rates: _Rates) -> tuple[Figure, ...]:
+def _figures(rounds: Sequence[_Rates]) -> tuple[Figure, ...]:
     figures: list[Figure] = []
     for count in _STREAMS:
-        engine, gateway = rates["engine", count], rates["gateway", count]
+        engine, gateway = ([rates[side, count] for rates in rounds] for side in ("engine", "gateway"))
         streams = "1 stream" if count == 1 else f"{count} streams"
         figures.append(Figure(f"engine, {streams}", tuple(engine), "tokens/s"))
         figures.append(Figure(f"gateway, {streams}", tuple(gateway), "tokens/s"))
         figures.append(Figure(f"gateway / engine, {streams}", ratios(gateway, engine), goal=Goal(">=", 0.95)))
-    together = ratios(rates["gateway", max(_STREAMS)], rates["gateway", 1])
+    together = tuple(rates["gateway", max(_STREAMS)] / rates["gateway", 1] for rates in rounds)
     return (*figures, Figure(f"gateway, {max(_STREAMS)} streams / 1", together, goal=Goal(">", 1)))
 
 
@@ -100,4 +105,4 @@ def _engine(gateway: Gateway) -> Server:
     engines = json.loads((gateway.data_dir / "run" / "engines.json").read_text())
     if _MODEL not in engines:
         raise UnmeasurableError(f"no engine for {_MODEL} in {sorted(engines)}")
-    return Server("engine", gateway.process, None, int(engines[_MODEL]["port"]), str(engines[_MODEL]["api_key"]))
+    return Server("engine", gateway.process, int(engines[_MODEL]["port"]), str(engines[_MODEL]["api_key"]))

@@ -110,9 +110,9 @@ class Processes:
         self._started.append(process)
         return process
 
-    def stop(self, process: Process) -> None:
-        self._started.remove(process)
-        process.stop()
+    def cpu_s(self) -> float:
+        """Processor time that all of them have used so far, in seconds."""
+        return sum(process.cpu_s() for process in self._started)
 
 
 def free_port() -> int:
@@ -152,24 +152,14 @@ def command_line(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
 
 
-def busy_s(core: int | None = None) -> float:
-    """Processor time used by everything on `core` (None: on all) since the machine started.
+def busy_s() -> float:
+    """Processor time used by everything on all cores since the machine started, in seconds.
 
     Waiting does not count; what a hypervisor gave to other machines does, for it was not there for us.
     """
-    name = "cpu" if core is None else f"cpu{core}"
-    for line in Path("/proc/stat").read_text().splitlines():
-        label, *fields = line.split()
-        if label == name:
-            user, nice, system, _idle, _waiting, interrupts, soft_interrupts, stolen = (
-                int(field) for field in fields[:8]
-            )
-            return (user + nice + system + interrupts + soft_interrupts + stolen) / _TICKS_PER_S
-    raise UnmeasurableError(f"there is no core {core}")
-
-
-def machine_cores() -> int:
-    return os.cpu_count() or 1
+    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    user, nice, system, _idle, _waiting, interrupts, soft_interrupts, stolen = (int(field) for field in fields)
+    return (user + nice + system + interrupts + soft_interrupts + stolen) / _TICKS_PER_S
 
 
 class _Stat(NamedTuple):

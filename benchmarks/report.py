@@ -19,7 +19,6 @@ from rich.table import Table
 from benchmarks import UnmeasurableError
 from benchmarks.figures import Figure, Outcome
 from benchmarks.install import BENCH, PROJECT
-from benchmarks.processes import machine_cores
 
 RESULTS = BENCH / "results.json"
 DOCUMENT = PROJECT / "docs" / "benchmarks.md"
@@ -66,14 +65,11 @@ def show(run: Report) -> None:
     console = Console(width=max(terminal.width, _WIDTH))  # figures are never cut off, not even in a pipe
     console.print(table)
     for outcome in run.outcomes:
-        for note in (*outcome.limits, *(f"checked: {check}" for check in outcome.checked)):
-            console.print(f"{outcome.case}: {note}", style="dim", highlight=False)
+        for note in (*outcome.notes, *(f"checked: {check}" for check in outcome.checked)):
+            style = "bold red" if note.startswith("DISTURBED") else "dim"
+            console.print(f"{outcome.case}: {note}", style=style, highlight=False)
     others = f"other processes used {run.others:.0%} of the machine meanwhile"
     console.print(f"{run.machine}; {others}; {run.duration_s:.0f} s", highlight=False)
-    if run.others > 0.1:
-        console.print(
-            "The machine was not ours alone: absolute figures are too low, ratios uncertain.", style="bold red"
-        )
 
 
 def save(run: Report) -> None:
@@ -102,7 +98,7 @@ def _markdown(run: Report) -> str:
         lines += [f"### {outcome.title[0].upper()}{outcome.title[1:]}", ""]
         lines += ["| figure | median | from … to | goal | |", "|---|--:|--:|--:|---|"]
         lines += [f"| {' | '.join((*_cells(figure), _verdict(figure)))} |" for figure in outcome.figures]
-        lines += ["", *(f"- {limit}" for limit in outcome.limits)]
+        lines += ["", *(f"- {note}" for note in outcome.notes)]
         lines += [f"- checked: {'; '.join(outcome.checked)}", ""]
     return "\n".join(lines)
 
@@ -133,7 +129,7 @@ def _machine() -> str:
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
     )
     gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return f"{model}, {machine_cores()} cores, {gigabytes:.0f} GB, {platform.system()} {platform.release()}"
+    return f"{model}, {os.cpu_count()} cores, {gigabytes:.0f} GB, {platform.system()} {platform.release()}"
 
 
 def _commit() -> str:

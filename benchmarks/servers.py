@@ -24,11 +24,10 @@ _NO_KEY = "none-needed"
 
 @dataclass(frozen=True)
 class Server:
-    """A running OpenAI-compatible server on loopback, on one core (None: on all)."""
+    """A running OpenAI-compatible server on loopback."""
 
     name: str
     process: Process
-    core: int | None
     port: int
     key: str = _NO_KEY
 
@@ -87,7 +86,7 @@ def stream_upstream(processes: Processes, core: int) -> Server:
     port = free_port()
     process = processes.start("upstream", [sys.executable, "-m", "benchmarks.sse_upstream", str(port)], core=core)
     wait_until_ready(process, port, "/", 10)
-    return Server("upstream", process, core, port)
+    return Server("upstream", process, port)
 
 
 def nginx_proxy(processes: Processes, nginx: Program, upstream: Server, core: int) -> Server:
@@ -124,7 +123,7 @@ def litellm(processes: Processes, program: Program, upstream: Server, core: int)
     ]
     process = processes.start("litellm", command, core=core, environment=environment)
     wait_until_ready(process, port, "/health/readiness", 120)
-    return Server("litellm", process, core, port, key)
+    return Server("litellm", process, port, key)
 
 
 def fundament_before(processes: Processes, upstream: Server, core: int) -> Gateway:
@@ -156,7 +155,7 @@ def fundament(processes: Processes, config: str, data: Path, *, core: int | None
     serve = [str(FUNDAMENT), "serve", "--config", str(file), "--data-dir", str(data)]
     process = processes.start("fundament", [*serve, "--port", str(port), "--workers", "1"], core=core)
     wait_until_ready(process, port, "/health/ready", 300)
-    return Gateway("fundament", process, core, port, created.stdout.strip(), data)
+    return Gateway("fundament", process, port, created.stdout.strip(), data)
 
 
 def _nginx(processes: Processes, nginx: Program, name: str, location: str, *, core: int, upstreams: str = "") -> Server:
@@ -179,4 +178,4 @@ http {{
     command = [str(nginx.path), "-e", "stderr", "-p", f"{prefix}/", "-c", str(file)]
     process = processes.start(name, command, core=core, environment=nginx.environment())
     wait_until_ready(process, port, "/ready", 10)
-    return Server(name, process, core, port)
+    return Server(name, process, port)

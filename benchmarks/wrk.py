@@ -12,7 +12,6 @@ from pathlib import Path
 
 from benchmarks import UnmeasurableError, wire
 from benchmarks.install import Program
-from benchmarks.processes import busy_s
 from benchmarks.servers import Server
 
 # What wrk reports only when it happened: refused or broken connections, answers later than the timeout, other statuses.
@@ -40,16 +39,12 @@ end
 
 @dataclass(frozen=True)
 class Load:
-    """What a server did under load: answers a second, the median time of one, and the shares of its core, 0 to 1.
-
-    `own` is what the server used of it, `others` what was used by processes that have no business there.
-    """
+    """What a server did under load; `busy` is the share of its core, 0 to 1, that it used."""
 
     answers_per_s: float
     answers: int
     p50_ms: float
-    own: float
-    others: float
+    busy: float
 
 
 class Wrk:
@@ -69,15 +64,13 @@ class Wrk:
         command += ["--connections", str(connections), "--duration", f"{duration_s}s", "--timeout", "60s", "--latency"]
         command += ["--script", str(script), server.chat_url]
         environment = os.environ | self._program.environment()
-        own_s, used_s, started = server.process.cpu_s(), busy_s(server.core), time.monotonic()
+        used_s, started = server.process.cpu_s(), time.monotonic()
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        elapsed_s = time.monotonic() - started
-        own = (server.process.cpu_s() - own_s) / elapsed_s
-        others = max(0.0, (busy_s(server.core) - used_s) / elapsed_s - own)
-        return _read(server.name, done, own=own, others=others)
+        busy = (server.process.cpu_s() - used_s) / (time.monotonic() - started)
+        return _read(server.name, done, busy)
 
 
-def _read(name: str, done: subprocess.CompletedProcess[str], *, own: float, others: float) -> Load:
+def _read(name: str, done: subprocess.CompletedProcess[str], busy: float) -> Load:
     rate = re.search(r"^Requests/sec:\s+([\d.]+)", done.stdout, re.MULTILINE)
     count = re.search(r"^\s+(\d+) requests in ", done.stdout, re.MULTILINE)
     median = re.search(r"^\s+50%\s+([\d.]+)(us|ms|s)\s*$", done.stdout, re.MULTILINE)
@@ -86,4 +79,4 @@ def _read(name: str, done: subprocess.CompletedProcess[str], *, own: float, othe
         raise UnmeasurableError(f"{name} answered wrongly under load: {trouble[1]}")
     if done.returncode or not (rate and count and median) or count[1] == "0":
         raise UnmeasurableError(f"wrk has no result for {name}:\n{done.stdout}{done.stderr}")
-    return Load(float(rate[1]), int(count[1]), float(median[1]) * _UNIT_MS[median[2]], own, others)
+    return Load(float(rate[1]), int(count[1]), float(median[1]) * _UNIT_MS[median[2]], busy)

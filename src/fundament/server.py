@@ -4,6 +4,8 @@ Run as `python -m fundament.server` by the supervisor, with its instructions on 
 """
 
 import asyncio
+import gc
+import math
 import os
 import signal
 import socket
@@ -77,12 +79,15 @@ async def serve(instructions: WorkerInstructions) -> None:
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=int(config.server.grace_period_s),
+            timeout_graceful_shutdown=math.ceil(config.server.grace_period_s),
         )
     )
     # uvicorn raises the signal again when it is done; then we still have a journal to close.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _remain)
+    # What lives as long as the process need not be looked through by every collection.
+    gc.collect()
+    gc.freeze()
     background = [asyncio.create_task(keys.run()), asyncio.create_task(journal.run())]
     try:
         await server.serve(sockets=[socket.socket(fileno=instructions.listener_fd)])

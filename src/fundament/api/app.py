@@ -27,9 +27,21 @@ def build_app(admission: Admission, upstreams: Mapping[str, Upstream], meter: Me
         "/models": Only("GET", ListModels(admission)),
         "/models/{id:path}": Only("GET", RetrieveModel(admission)),
     }
-    routes = [Route(base + path, endpoint) for path, endpoint in endpoints.items() for base in BASES]
-    routes += [Route("/health/live", Only("GET", Live())), Route("/health/ready", Only("GET", Ready(upstreams)))]
-    return Edge(Router(routes, redirect_slashes=False, default=_unknown_url))
+    served = {base + path: endpoint for path, endpoint in endpoints.items() for base in BASES}
+    served |= {"/health/live": Only("GET", Live()), "/health/ready": Only("GET", Ready(upstreams))}
+    return Edge(Routes(served))
+
+
+class Routes:
+    """Finds the endpoint of a path: by a dict where the path is fixed, which is the hot way, else by Starlette."""
+
+    def __init__(self, endpoints: Mapping[str, ASGIApp]) -> None:
+        self._fixed = {path: endpoint for path, endpoint in endpoints.items() if "{" not in path}
+        routes = [Route(path, endpoint) for path, endpoint in endpoints.items() if "{" in path]
+        self._router = Router(routes, redirect_slashes=False, default=_unknown_url)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._fixed.get(scope["path"], self._router)(scope, receive, send)
 
 
 async def _unknown_url(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's signature

@@ -42,6 +42,10 @@ async def send_json(send: Send, body: bytes, *, status: int = 200, headers: Head
     await send({"type": "http.response.body", "body": body})
 
 
+def new_request_id() -> str:
+    return f"req_{_random_bits(128):032x}"
+
+
 class Edge:
     """Wraps the routes. `scope["request_id"]` is the id that the answer carries as `x-request-id`."""
 
@@ -53,7 +57,7 @@ class Edge:
         if scope["type"] != "http":
             return
         started_at = time.perf_counter()
-        request_id = scope["request_id"] = f"req_{_random_bits(128):032x}"
+        request_id = scope["request_id"] = new_request_id()
         started = False
 
         async def send_with_id(message: Message) -> None:

@@ -72,10 +72,9 @@ class Generation(ABC, Generic[RequestT]):
             asked_model=call.model,
             stream=call.stream,
         )
-        await self._serve(self._upstreams[model.id], call, receive, send, metering)
+        await self._serve(self._upstreams[model.id], call, ClientWatch(scope["connection"]), send, metering)
 
-    async def _serve(self, upstream: Upstream, call: Call, receive: Receive, send: Send, metering: Metering) -> None:
-        watch = ClientWatch(receive)
+    async def _serve(self, upstream: Upstream, call: Call, watch: ClientWatch, send: Send, metering: Metering) -> None:
         answer: Answer | None = None
         outcome: Outcome = "cancelled"
         error_code: str | None = None

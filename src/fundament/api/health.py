@@ -38,7 +38,10 @@ async def _answers(upstream: Upstream) -> bool:
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
             response = await upstream.client.get("/health")
-            response.close()
+            try:
+                await response.read()
+            finally:
+                response.close()
             return response.status == 200
     except (RequestError, TimeoutError):
         return False

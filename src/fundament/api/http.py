@@ -4,11 +4,12 @@ It knows uvicorn's protocol class and bytes; it knows no route. Limits that need
 """
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from fundament.api.edge import error_body
+from fundament.api.edge import error_body, new_request_id
 from fundament.errors import InvalidRequest
 
 HEAD_LIMIT_BYTES = 64 * 1024
@@ -52,7 +53,13 @@ class HeadWithBody:
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One client's connection."""
+    """One client's connection; `scope["connection"]` of its requests.
+
+    `on_lost` is called once when the client closes the connection (or it breaks); `lost` tells that it was.
+    """
+
+    on_lost: Callable[[], None] | None = None
+    lost = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - as uvicorn's
         super().connection_made(transport)
@@ -63,7 +70,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_head_timer()
+        self.lost = True
         super().connection_lost(exc)
+        if self.on_lost is not None:
+            self.on_lost()
 
     def data_received(self, data: bytes) -> None:
         self._head_bytes += len(data)
@@ -76,6 +86,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._stop_head_timer()
         self._head_bytes = _HEAD_IS_COMPLETE
+        cast("dict[str, Any]", self.scope)["connection"] = self
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
@@ -85,8 +96,14 @@ class HttpProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         body = error_body(InvalidRequest(msg))
-        head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % len(body)
-        self.transport.write(head + b"connection: close\r\n\r\n" + body)
+        lines = (
+            "HTTP/1.1 400 Bad Request",
+            "content-type: application/json",
+            f"content-length: {len(body)}",
+            f"x-request-id: {new_request_id()}",
+            "connection: close",
+        )
+        self.transport.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
         self.transport.close()
 
     def _head_is_late(self) -> None:

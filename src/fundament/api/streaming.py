@@ -5,15 +5,15 @@ then. It does not know what is in an event.
 """
 
 import asyncio
+from collections.abc import Callable
+from typing import Protocol
 
-from starlette.types import Receive, Send
+from starlette.types import Send
 
 from fundament.api.edge import error_body
 from fundament.backends.call import Answer
 from fundament.errors import RequestError, Unavailable
 from fundament.gateway.meter import Metering
-
-WATCH_AFTER_S = 0.01  # a whole answer that comes sooner needs no watcher, which costs as much as parsing a request
 
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -22,35 +22,34 @@ _HEADERS = [
 ]
 
 
+class Connection(Protocol):
+    """The client's end of a request, as `http.py` has it."""
+
+    lost: bool
+    on_lost: Callable[[], None] | None
+
+
 class ClientWatch:
     """Cancels the task that made it as soon as the client closes its connection.
 
     The work that the task awaits (a place in a line, an answer) ends with it. `stop` before the answer's last byte.
     """
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.left = False
-        self._receive = receive
+        self._connection = connection
         self._owner = asyncio.current_task()
-        self._watcher: asyncio.Task[None] | None = None
-        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._start)
-        self._stopped = False
+        connection.on_lost = self._leave
+        if connection.lost:
+            self._leave()
 
-    def _start(self) -> None:
-        self._watcher = asyncio.create_task(self._watch())
-
-    async def _watch(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        if not self._stopped and self._owner is not None:
-            self.left = True
+    def _leave(self) -> None:
+        self.left = True
+        if self._owner is not None:
             self._owner.cancel()
 
     def stop(self) -> None:
-        self._stopped = True
-        self._timer.cancel()
-        if self._watcher is not None:
-            self._watcher.cancel()
+        self._connection.on_lost = None
 
 
 async def relay(answer: Answer, send: Send, watch: ClientWatch, metering: Metering) -> None:

@@ -46,7 +46,7 @@ class Connection(asyncio.Protocol):
         self.buffered_bytes = 0
         self.paused = False
         self.waiter: asyncio.Future[None] | None = None
-        self.on_complete: Callable[[Connection], None] | None = None
+        self.on_end: Callable[[Connection], None] | None = None
         self.deadline = 0.0
 
     def request(self, data: bytes, first_byte_timeout_s: float) -> None:
@@ -107,6 +107,8 @@ class Connection(asyncio.Protocol):
                 "The upstream closed the connection before its answer was complete.", code="upstream_error"
             )
         self._wake()
+        if self.on_end is not None:
+            self.on_end(self)
 
     def _ends_at_close(self) -> bool:
         """An answer with neither length nor chunks ends with its connection (RFC 9112, section 6.3)."""
@@ -131,8 +133,8 @@ class Connection(asyncio.Protocol):
             return
         self.complete = True
         self.reusable = self.parser.should_keep_alive()
-        if self.on_complete is not None:
-            self.on_complete(self)
+        if self.on_end is not None:
+            self.on_end(self)
 
     def take(self) -> bytes:
         """What has arrived of the body, and lets more come."""
@@ -318,15 +320,13 @@ class Client:
             self.release(connection)
         else:
             connection.deadline = connection.loop.time() + LINGER_S
-            connection.on_complete = self.release
+            connection.on_end = self.release
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         """Enforces time limits for all connections at once: a timer for each read would cost more than the read."""
         now = loop.time()
         for connection in [c for c in self._active if c.deadline < now and not c.complete and not c.paused]:
             connection.fail(UpstreamTimeout("The upstream did not answer in time.", code="upstream_timeout"))
-            if connection.on_complete is not None:
-                self._active.discard(connection)
         while self._idle and (self._idle[0].closed or self._idle[0].idle_since < now - IDLE_CONNECTION_S):
             self._idle.pop(0).abort()
         self._sweeper = loop.call_later(SWEEP_INTERVAL_S, self._sweep, loop)

@@ -19,6 +19,7 @@ _FAULT = re.compile(r"^(?P<text>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
 _STEP = re.compile(r"\[(\d+)\]|\[\.\.\.\]|\.?([^.\[\]]+)")
 _LIMIT = re.compile(r"^Expected `(\w+)`(?: of length)? (<=|>=) (\S+)$")
 _WRONG_TYPE = re.compile(r"^Expected `(.+)`, got `(\w+)`$")
+_PATTERN = re.compile(r"^Expected `str` matching regex '(.*)'$")
 _FIELD = re.compile(r"^Object (missing required|contains unknown) field `(.*)`$")
 
 _NOUNS = {
@@ -27,7 +28,9 @@ _NOUNS = {
     "float": "decimal",
     "bool": "boolean",
     "array": "array",
+    "list": "array",
     "object": "object",
+    "dict": "object",
 }
 _KINDS: list[tuple[type[inspect.Type], str]] = [
     (inspect.StrType, "string"),
@@ -71,13 +74,15 @@ def _explained(fault: str, body: Mapping[str, Any], root: Any) -> InvalidRequest
     if limit := _LIMIT.match(text):
         return _out_of_range(param, value, kind=_NOUNS[limit[1]], at_most=limit[2] == "<=", bound=limit[3])
     if wrong := _WRONG_TYPE.match(text):
-        wanted = _described(expected) or [_NOUNS.get(name.strip(), name.strip()) for name in wrong[1].split("|")]
+        names = [name for name in wrong[1].split(" | ") if name != "null"]
+        # What an array is of, only the type tells; what stands in for a tag, only msgspec's text does.
+        wanted = _described(expected) if "array" in names else [_NOUNS[name] for name in names]
         listed = (
             f"one of {_article(wanted[0])} {_joined(wanted)}"
             if len(wanted) > 1
             else f"{_article(wanted[0])} {wanted[0]}"
         )
-        got = "null" if wrong[2] == "null" else f"{_article(_NOUNS[wrong[2]])} {_NOUNS[wrong[2]]}"
+        got = "null" if wrong[2] in {"null", "NoneType"} else f"{_article(_NOUNS[wrong[2]])} {_NOUNS[wrong[2]]}"
         return InvalidRequest(
             f"Invalid type for '{param}': expected {listed}, but got {got} instead.", param=param, code="invalid_type"
         )
@@ -88,6 +93,13 @@ def _explained(fault: str, body: Mapping[str, Any], root: Any) -> InvalidRequest
         )
         return InvalidRequest(
             f"Invalid value: {value!r}. Supported values are: {supported}.", param=param, code="invalid_value"
+        )
+    if pattern := _PATTERN.match(text):
+        return InvalidRequest(
+            f"Invalid '{param}': string does not match pattern. Expected a string that matches the pattern "
+            f"'{pattern[1]}'.",
+            param=param,
+            code="invalid_value",
         )
     return InvalidRequest(
         f"Invalid value for '{param}': {text[0].lower()}{text[1:]}.", param=param, code="invalid_value"
@@ -104,8 +116,15 @@ def _out_of_range(param: str, value: Any, *, kind: str, at_most: bool, bound: st
             code=f"{kind}_{code}_value",
         )
     size = len(value)
+    if kind == "object":
+        return InvalidRequest(
+            f"Invalid '{param}': too many properties. Expected an object with at most {bound} properties, "
+            f"but got an object with {size} properties instead.",
+            param=param,
+            code="object_above_max_properties",
+        )
     side, word = ("long", "maximum") if at_most else ("short", "minimum")
-    code = f"{kind}_{'above_max' if at_most else 'below_min'}_{'properties' if kind == 'object' else 'length'}"
+    code = f"{kind}_{'above_max' if at_most else 'below_min'}_length"
     fault = f"{kind} too {side}"
     got = f"{_article(kind)} {kind} with length {size}"
     if size == 0:
