@@ -18,7 +18,7 @@ import uvloop
 from msgspec import Struct
 
 from fundament.api.app import build_app
-from fundament.api.http import HttpProtocol
+from fundament.api.http import http_protocol
 from fundament.backends.client import Client
 from fundament.backends.gate import Gate
 from fundament.backends.profiles import EMBEDDED, PROFILES
@@ -29,6 +29,7 @@ from fundament.gateway.catalogue import Catalogue, CatalogueModel
 from fundament.gateway.keys import KeyRefresher, KeyRing
 from fundament.gateway.meter import Meter
 from fundament.lifeline import receive_instructions
+from fundament.outbox import Outbox
 from fundament.storage.database import open_database
 from fundament.storage.journal import UsageJournal
 from fundament.storage.keys import KeyRepository
@@ -65,13 +66,14 @@ async def serve(instructions: WorkerInstructions) -> None:
     keys = KeyRefresher(KeyRing(), KeyRepository(database))
     await keys.refresh()
     journal = UsageJournal(config.data_dir / "usage")
-    upstreams = {model.id: _upstream(model, instructions.local_models.get(model.id)) for model in config.models}
+    outbox = Outbox(first=journal.flush)
+    upstreams = {model.id: _upstream(model, instructions.local_models.get(model.id), outbox) for model in config.models}
     catalogue = Catalogue([_catalogue_model(model, instructions) for model in config.models])
     app = build_app(Admission(keys, catalogue), upstreams, Meter(journal), max_body_bytes=config.server.max_body_bytes)
     server = uvicorn.Server(
         uvicorn.Config(
             app,
-            http=HttpProtocol,
+            http=http_protocol(outbox),
             ws="none",
             lifespan="off",
             access_log=False,
@@ -107,7 +109,7 @@ def _remain(number: int, frame: FrameType | None) -> None:
     """A signal handler that lets the process go on."""
 
 
-def _upstream(model: ModelConfig, local: LocalModel | None) -> Upstream:
+def _upstream(model: ModelConfig, local: LocalModel | None, outbox: Outbox) -> Upstream:
     if local is not None:
         client = Client(
             f"http://127.0.0.1:{local.port}",
@@ -115,6 +117,7 @@ def _upstream(model: ModelConfig, local: LocalModel | None) -> Upstream:
             connect_timeout_s=ENGINE_CONNECT_TIMEOUT_S,
             first_byte_timeout_s=ENGINE_SILENCE_S,
             idle_timeout_s=ENGINE_SILENCE_S,
+            outbox=outbox,
         )
         gate = Gate(model.slots, model.queue)
         return Upstream(
@@ -133,6 +136,7 @@ def _upstream(model: ModelConfig, local: LocalModel | None) -> Upstream:
         connect_timeout_s=remote.connect_timeout_s,
         first_byte_timeout_s=remote.first_byte_timeout_s,
         idle_timeout_s=remote.idle_timeout_s,
+        outbox=outbox,
     )
     gate = Gate(remote.max_in_flight, remote.queue)
     name = remote.model or model.id

@@ -16,7 +16,7 @@ SOURCE = Path(fundament.__file__).parent
 
 # A module may import its own package and what stands in a line before its own; never one beside it or after it.
 LAYERS = (
-    {"errors", "lifeline"},
+    {"errors", "lifeline", "outbox"},
     {"config", "protocol"},
     {"gateway"},
     {"responses", "backends", "engine", "storage", "telemetry"},

@@ -11,44 +11,41 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fundament.api.edge import error_body, new_request_id
 from fundament.errors import InvalidRequest
+from fundament.outbox import Outbox
 
 HEAD_LIMIT_BYTES = 64 * 1024
 HEAD_TIMEOUT_S = 30.0  # for a connection to send its first request's head, and for any head that has begun
 _HEAD_IS_COMPLETE = -(2**62)  # so far below the limit that no body, which is bounded elsewhere, reaches it
 
 
-class HeadWithBody:
-    """A transport that sends an answer's head together with the first bytes of its body.
+class GatheringTransport:
+    """A transport whose writes go out together at the end of the event loop's turn: an answer's head with its body."""
 
-    Every answer of ours has a body at once, so the head never waits; it saves a system call and a packet an answer.
-    """
+    __slots__ = ("_outbox", "_parts", "_transport")
 
-    __slots__ = ("_head", "_transport")
-
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, outbox: Outbox) -> None:
         self._transport = transport
-        self._head = b""
+        self._outbox = outbox
+        self._parts: list[bytes] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        if self._head:
-            data = self._head + data
-            self._head = b""
-        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100"):
-            self._head = data
-            return
-        self._transport.write(data)
+        if not self._parts:
+            self._outbox.add(self)
+        self._parts.append(data)
 
     def flush(self) -> None:
-        """Sends a head that no body followed (an answer to HEAD)."""
-        if self._head:
-            self._transport.write(self._head)
-            self._head = b""
+        if self._parts:
+            data = b"".join(self._parts)
+            self._parts.clear()
+            if not self._transport.is_closing():
+                self._transport.write(data)
 
     def close(self) -> None:
-        self.flush()
+        if self._parts:
+            self._outbox.flush()
         self._transport.close()
 
 
@@ -58,13 +55,13 @@ class HttpProtocol(HttpToolsProtocol):
     `on_lost` is called once when the client closes the connection (or it breaks); `lost` tells that it was.
     """
 
+    outbox: Outbox
     on_lost: Callable[[], None] | None = None
     lost = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - as uvicorn's
         super().connection_made(transport)
-        self._sender = HeadWithBody(transport)
-        self.transport = self._sender  # pyright: ignore[reportAttributeAccessIssue] - a transport in all that is used
+        self.transport = GatheringTransport(transport, self.outbox)  # pyright: ignore[reportAttributeAccessIssue] - a transport in all that is used
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = self.loop.call_later(HEAD_TIMEOUT_S, self._head_is_late)
 
@@ -90,7 +87,6 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
-        self._sender.flush()
         self._head_bytes = 0
         super().on_response_complete()
 
@@ -114,3 +110,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+def http_protocol(outbox: Outbox) -> type[HttpProtocol]:
+    """The protocol class for uvicorn, which makes its instances itself."""
+    return type("HttpProtocol", (HttpProtocol,), {"outbox": outbox})

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from fundament.errors import RequestError, UpstreamFailure, UpstreamTimeout, UpstreamUnreachable
+from fundament.outbox import Outbox
 
 BUFFER_LIMIT_BYTES = 256 * 1024  # a reader this far behind stops the upstream's socket
 SWEEP_INTERVAL_S = 0.5
@@ -26,9 +27,11 @@ class Connection(asyncio.Protocol):
     transport: asyncio.Transport
     loop: asyncio.AbstractEventLoop
 
-    def __init__(self, idle_timeout_s: float) -> None:
+    def __init__(self, idle_timeout_s: float, outbox: Outbox) -> None:
         self.loop = asyncio.get_running_loop()
         self.idle_timeout_s = idle_timeout_s
+        self._outbox = outbox
+        self._request = b""
         self.closed = False
         self.idle_since = 0.0
         self._reset()
@@ -53,12 +56,17 @@ class Connection(asyncio.Protocol):
         """Starts a new exchange on this connection."""
         self._reset()
         self.deadline = self.loop.time() + first_byte_timeout_s
-        self.transport.write(data)
+        self._request = data
+        self._outbox.add(self)
+
+    def flush(self) -> None:
+        """Writes the request; the outbox calls it."""
+        if not self.closed:
+            self.transport.write(self._request)
+        self._request = b""
 
     async def wait(self) -> None:
         """Returns when something arrived, or the connection ended."""
-        if self.closed:
-            return
         self.waiter = self.loop.create_future()
         try:
             await self.waiter
@@ -87,7 +95,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.received = True
-        self.deadline = self.loop.time() + self.idle_timeout_s
+        if self.on_end is None:
+            self.deadline = self.loop.time() + self.idle_timeout_s
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:
@@ -116,6 +125,10 @@ class Connection(asyncio.Protocol):
 
     # httptools callbacks
 
+    def on_message_begin(self) -> None:
+        if self.complete:
+            raise UpstreamFailure("The upstream sent an answer that was not asked for.")  # ends the parsing
+
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers[name.lower()] = value
 
@@ -143,6 +156,7 @@ class Connection(asyncio.Protocol):
         self.buffered_bytes = 0
         if self.paused:
             self.paused = False
+            self.deadline = self.loop.time() + self.idle_timeout_s  # it was us that kept silent
             if not self.closed:
                 self.transport.resume_reading()
         return data
@@ -211,6 +225,7 @@ class Client:
         connect_timeout_s: to reach the upstream, TLS included.
         first_byte_timeout_s: from the request to the first byte of its answer.
         idle_timeout_s: between two pieces of an answer.
+        outbox: through which requests are written.
     """
 
     def __init__(
@@ -221,6 +236,7 @@ class Client:
         connect_timeout_s: float,
         first_byte_timeout_s: float,
         idle_timeout_s: float,
+        outbox: Outbox,
     ) -> None:
         url = urlsplit(base_url)
         self._host = url.hostname or ""
@@ -234,6 +250,7 @@ class Client:
         self._connect_timeout_s = connect_timeout_s
         self._first_byte_timeout_s = first_byte_timeout_s
         self._idle_timeout_s = idle_timeout_s
+        self._outbox = outbox
         self._idle: list[Connection] = []
         self._active: set[Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -294,7 +311,7 @@ class Client:
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 _, connection = await loop.create_connection(
-                    lambda: Connection(self._idle_timeout_s), self._host, self._port, ssl=self._tls
+                    lambda: Connection(self._idle_timeout_s, self._outbox), self._host, self._port, ssl=self._tls
                 )
         except TimeoutError:
             raise UpstreamTimeout(
@@ -325,7 +342,9 @@ class Client:
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         """Enforces time limits for all connections at once: a timer for each read would cost more than the read."""
         now = loop.time()
-        for connection in [c for c in self._active if c.deadline < now and not c.complete and not c.paused]:
+        for connection in [c for c in self._active if c.deadline < now and not c.complete]:
+            if connection.paused and connection.on_end is None:
+                continue  # its reader keeps it waiting
             connection.fail(UpstreamTimeout("The upstream did not answer in time.", code="upstream_timeout"))
         while self._idle and (self._idle[0].closed or self._idle[0].idle_since < now - IDLE_CONNECTION_S):
             self._idle.pop(0).abort()

@@ -41,9 +41,9 @@ class Gate:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if not turn.cancelled():  # let in at the very moment of giving up
                 self.leave(places)
-            else:
+            elif entry in self._line:  # otherwise `_admit` has passed over it already
                 self._line.remove(entry)
                 self._admit()
             raise

@@ -18,13 +18,14 @@ from fundament.protocol.usage import Usage
 EVENT_LIMIT_BYTES = 16 * 1024 * 1024
 _DONE = b"[DONE]\n\n"
 _MODEL = re.compile(rb'"model":\s*"(?:[^"\\]|\\.)*"')
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NO_USAGE = re.compile(rb',\s*"usage":\s*null')
 
 
 class _Accounted(msgspec.Struct):
     model: str | None = None
     usage: Usage | None = None
-    error: msgspec.Raw | None = None
+    error: Any = None
 
 
 _accounted = msgspec.json.Decoder(_Accounted)
@@ -56,26 +57,26 @@ class RelayedAnswer:
         body = await self._response.read()
         try:
             known = _accounted.decode(body)
-        except msgspec.DecodeError:
-            raise UpstreamFailure(
-                "The upstream's answer is not the JSON it should be.", code="upstream_error"
-            ) from None
-        if known.error and known.error != b"null":
+        except _UNREADABLE:
+            raise _unreadable() from None
+        if known.error:
             raise self._refused(body)
         self.usage = known.usage
         self.complete = True
         return body if known.model == self._call.model else _MODEL.sub(lambda _: self._asked, body, count=1)
 
     async def read(self) -> bytes:
-        if self._failure is not None:
-            raise self._failure
         while not self.complete:
+            if self._failure is not None:
+                raise self._failure
             data = await self._response.chunk()
             if not data:
                 raise UpstreamFailure("The upstream's stream ended before it was complete.", code="upstream_error")
             events = self._whole_events(data)
-            if events:
+            try:
                 events = self._put_right(events)
+            except _UNREADABLE:
+                raise _unreadable() from None
             if events:
                 return events
         return b""
@@ -101,7 +102,9 @@ class RelayedAnswer:
         return data[:end] if self._partial else data
 
     def _put_right(self, events: bytes) -> bytes:
-        if events.endswith(_DONE):
+        end = events.find(_DONE)
+        if end >= 0:
+            events = events[: end + len(_DONE)]
             self.complete = True
         if b'"error"' in events:
             events = self._before_error(events)
@@ -136,7 +139,7 @@ class RelayedAnswer:
         kept: list[bytes] = []
         for event in _split(events):
             payload = _payload(event) if b'"error"' in event else None
-            if payload is not None and (error := _accounted.decode(payload).error) and error != b"null":
+            if payload is not None and _accounted.decode(payload).error:
                 self._failure = self._refused(payload)
                 self.complete = False
                 break
@@ -144,6 +147,10 @@ class RelayedAnswer:
         if self._failure is not None and not kept:
             raise self._failure
         return b"".join(kept)
+
+
+def _unreadable() -> UpstreamFailure:
+    return UpstreamFailure("The upstream's answer is not the JSON it should be.", code="upstream_error")
 
 
 def _split(events: bytes) -> list[bytes]:

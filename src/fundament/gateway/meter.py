@@ -1,4 +1,4 @@
-"""What each request used: one record, handed to the journal before the client has the end of its answer.
+"""What each request used: one record, in the journal before the client has the end of its answer.
 
 It knows what is recorded and when; it does not know where the journal is. Prompts and answers are never in a record.
 """
@@ -42,7 +42,7 @@ class UsageRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 class Journal(Protocol):
     def append(self, line: bytes) -> None:
-        """Keeps one record, so that the end of this process does not lose it."""
+        """Takes one record, which is safe from this process's end before the answer that it belongs to goes out."""
         ...
 
 

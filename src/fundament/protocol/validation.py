@@ -74,36 +74,35 @@ def _explained(fault: str, body: Mapping[str, Any], root: Any) -> InvalidRequest
     if limit := _LIMIT.match(text):
         return _out_of_range(param, value, kind=_NOUNS[limit[1]], at_most=limit[2] == "<=", bound=limit[3])
     if wrong := _WRONG_TYPE.match(text):
-        names = [name for name in wrong[1].split(" | ") if name != "null"]
-        # What an array is of, only the type tells; what stands in for a tag, only msgspec's text does.
-        wanted = _described(expected) if "array" in names else [_NOUNS[name] for name in names]
-        listed = (
-            f"one of {_article(wanted[0])} {_joined(wanted)}"
-            if len(wanted) > 1
-            else f"{_article(wanted[0])} {wanted[0]}"
-        )
-        got = "null" if wrong[2] in {"null", "NoneType"} else f"{_article(_NOUNS[wrong[2]])} {_NOUNS[wrong[2]]}"
-        return InvalidRequest(
-            f"Invalid type for '{param}': expected {listed}, but got {got} instead.", param=param, code="invalid_type"
-        )
-    allowed = _allowed_values(expected)
-    if allowed:
-        supported = (
-            f"{', '.join(map(repr, allowed[:-1]))}, and {allowed[-1]!r}" if len(allowed) > 1 else repr(allowed[0])
-        )
-        return InvalidRequest(
-            f"Invalid value: {value!r}. Supported values are: {supported}.", param=param, code="invalid_value"
-        )
-    if pattern := _PATTERN.match(text):
-        return InvalidRequest(
-            f"Invalid '{param}': string does not match pattern. Expected a string that matches the pattern "
-            f"'{pattern[1]}'.",
-            param=param,
-            code="invalid_value",
-        )
+        return _wrong_type(param, expected, kinds=wrong[1].split(" | "), got=wrong[2])
+    return _bad_value(param, value, expected, text)
+
+
+def _wrong_type(param: str, expected: inspect.Type, *, kinds: list[str], got: str) -> InvalidRequest:
+    kinds = [kind for kind in kinds if kind != "null"]
+    # What an array is of, only the type tells; what stands in for a tag, only msgspec's text does.
+    wanted = _described(expected) if "array" in kinds else [_NOUNS[kind] for kind in kinds]
+    listed = f"{'one of ' if len(wanted) > 1 else ''}{_article(wanted[0])} {_joined(wanted)}"
+    found = "null" if got in {"null", "NoneType"} else f"{_article(_NOUNS[got])} {_NOUNS[got]}"
     return InvalidRequest(
-        f"Invalid value for '{param}': {text[0].lower()}{text[1:]}.", param=param, code="invalid_value"
+        f"Invalid type for '{param}': expected {listed}, but got {found} instead.",
+        param=param,
+        code="invalid_type",
     )
+
+
+def _bad_value(param: str, value: Any, expected: inspect.Type, text: str) -> InvalidRequest:
+    if pattern := _PATTERN.match(text):
+        fault = (
+            f"Invalid '{param}': string does not match pattern. Expected a string that matches the pattern "
+            f"'{pattern[1]}'."
+        )
+    elif allowed := _allowed_values(expected):
+        supported = ", ".join(map(repr, allowed[:-1])) + ", and " if len(allowed) > 1 else ""
+        fault = f"Invalid value: {value!r}. Supported values are: {supported}{allowed[-1]!r}."
+    else:
+        fault = f"Invalid value for '{param}': {text[0].lower()}{text[1:]}."
+    return InvalidRequest(fault, param=param, code="invalid_value")
 
 
 def _out_of_range(param: str, value: Any, *, kind: str, at_most: bool, bound: str) -> InvalidRequest:
@@ -205,4 +204,4 @@ def _article(noun: str) -> str:
 
 
 def _joined(nouns: list[str]) -> str:
-    return f"{', '.join(nouns[:-1])} or {nouns[-1]}"
+    return f"{', '.join(nouns[:-1])} or {nouns[-1]}" if len(nouns) > 1 else nouns[0]

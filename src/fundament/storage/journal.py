@@ -1,21 +1,22 @@
 """The usage journal: files of JSON lines, appended to by one worker each and kept within a bound.
 
-A line is handed to the operating system before `append` returns, so the death of the process loses none; the disk gets
-it a second later at the latest. It does not know what is in a line.
+A line that is flushed is the operating system's, so the death of the process does not lose it; the disk gets it a
+second later at the latest. It does not know what is in a line, nor who waits for a flush.
 """
 
 import asyncio
+import errno
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import structlog
-
-from fundament.errors import FundamentError
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 TOTAL_BYTES = 4 * 1024 * 1024 * 1024
 SYNC_INTERVAL_S = 1.0
+KEPT_LINES = 100_000  # about 30 MB
 
 
 class UsageJournal:
@@ -24,44 +25,74 @@ class UsageJournal:
     When all segments together pass `total_bytes`, the oldest is removed, and an error is logged that says which.
     """
 
-    def __init__(self, directory: Path, *, segment_bytes: int = SEGMENT_BYTES, total_bytes: int = TOTAL_BYTES) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        total_bytes: int = TOTAL_BYTES,
+    ) -> None:
         self._directory = directory
         self._segment_bytes = segment_bytes
         self._total_bytes = total_bytes
-        self._log = structlog.get_logger(__name__)
+        self._log: Any = structlog.get_logger(__name__)
+        self._lines: list[bytes] = []
         self._dirty = False
+        self._failing = False
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._open_segment()
 
     def append(self, line: bytes) -> None:
-        """Keeps one line (without its line end).
+        """Takes one line (without its line end) for the next flush, at most a second away."""
+        self._lines.append(line)
 
-        Raises:
-            FundamentError: the disk is full, or the line could not be written in one piece.
+    def flush(self) -> None:
+        """Hands the lines to the operating system.
+
+        While that fails (a full disk), requests go on, and lines are kept in memory, the newest `KEPT_LINES` of them.
         """
-        data = line + b"\n"
+        if not self._lines:
+            return
         try:
-            written = os.write(self._descriptor, data)
+            self._write(b"\n".join(self._lines) + b"\n")
         except OSError as error:
-            raise FundamentError(f"usage journal {self._path}: {error.strerror}") from error
-        if written != len(data):
-            os.ftruncate(self._descriptor, self._size)
-            raise FundamentError(f"usage journal {self._path}: the disk is full")
+            self._keep(error)
+            return
+        self._lines.clear()
+        self._failing = False
         self._dirty = True
-        self._size += written
         if self._size >= self._segment_bytes:
             self.close()
             self._open_segment()
+
+    def _write(self, data: bytes) -> None:
+        """All of `data`, or nothing of it."""
+        written = os.write(self._descriptor, data)
+        if written != len(data):
+            os.ftruncate(self._descriptor, self._size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._size += written
+
+    def _keep(self, error: OSError) -> None:
+        if not self._failing:
+            self._failing = True
+            self._log.error("usage_journal_failing", path=str(self._path), error=error.strerror)
+        if len(self._lines) > KEPT_LINES:
+            lost = len(self._lines) - KEPT_LINES
+            del self._lines[:lost]
+            self._log.error("usage_records_lost", count=lost)
 
     async def run(self) -> None:
         """Brings what was appended to the disk, once a second, until cancelled."""
         while True:
             await asyncio.sleep(SYNC_INTERVAL_S)
+            self.flush()  # again, where it failed before
             if self._dirty:
                 self._dirty = False
                 await asyncio.to_thread(os.fsync, self._descriptor)
 
     def close(self) -> None:
+        self.flush()
         os.fsync(self._descriptor)
         os.close(self._descriptor)
 
