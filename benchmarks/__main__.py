@@ -28,12 +28,13 @@ def main() -> int:
     # Ended from outside, leave through the `with` blocks as on Ctrl-C: they end what was started.
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, _leave)
+    names: list[str] = arguments.only or list(_CASES)
     try:
-        names: list[str] = arguments.only or list(_CASES)
         run = _run(names, arguments.quick, _installed(names))
         report.show(run)
         report.save(run)
-        if arguments.write:
+        complete = len(run.outcomes) == len(names)
+        if arguments.write and complete:
             report.write(run)
     except UnmeasurableError as error:
         print(f"\nnot measured: {error}", file=sys.stderr)
@@ -41,15 +42,19 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
-    return 0 if run.met else 1
+    return (0 if run.met else 1) if complete else 2
 
 
 def _run(names: list[str], quick: bool, programs: dict[str, str]) -> report.Report:
+    """The cases one after the other; one that cannot be measured does not keep the others from it."""
     started, company = time.monotonic(), Company()
     outcomes: list[Outcome] = []
     for name in names:
         print(f"measuring {name} …", flush=True)
-        outcomes.append(_CASES[name](quick))
+        try:
+            outcomes.append(_CASES[name](quick))
+        except UnmeasurableError as error:
+            print(f"\n{name} not measured: {error}\n", file=sys.stderr, flush=True)
     return report.report(outcomes, time.monotonic() - started, company.share(), programs)
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from benchmarks import UnmeasurableError
 from benchmarks.figures import Figure, Goal, Outcome, ratios
-from benchmarks.install import BENCH
 from benchmarks.processes import Processes
 from benchmarks.rounds import undisturbed
 from benchmarks.servers import RUN, Gateway, Server, fundament
@@ -49,9 +48,8 @@ QUICK = Scale(rounds=1, tokens=32)
 
 def model(scale: Scale) -> Outcome:
     """Total tokens a second of 1, 4 and 16 streams."""
-    data = BENCH / "data"  # stays, with the weights in it
     with Processes(RUN) as processes:
-        gateway = fundament(processes, _CONFIG, data, core=None)
+        gateway = fundament(processes, _CONFIG, core=None)
         engine = _engine(gateway)
         sides: _Sides = (("engine", engine, _AS_THE_GATEWAY_ASKS), ("gateway", gateway, {}))
 

@@ -14,6 +14,7 @@ from benchmarks.processes import Processes, busy_s
 
 # Of all cores together; the machine's own housekeeping stays below.
 QUIET = 0.05
+_LAST_START_S = 150
 
 T = TypeVar("T")
 
@@ -27,10 +28,16 @@ class Rounds(Generic[T]):
 
 
 def undisturbed(processes: Processes, measure: Callable[[int], T], wanted: int) -> Rounds[T]:
-    """`measure`, given the number of good rounds so far, until there are `wanted`, or half as many again were tried."""
+    """`measure`, given the number of good rounds so far, until there are `wanted`.
+
+    Gives up after half as many rounds again, or when the next would begin later than `_LAST_START_S` after the first.
+    """
+    started = time.monotonic()
     every: list[T] = []
     quiet: list[T] = []
     while len(quiet) < wanted and len(every) < wanted + wanted // 2:
+        if time.monotonic() - started > _LAST_START_S:
+            break
         company = Company(processes)
         every.append(measure(len(quiet)))
         if company.share() < QUIET:

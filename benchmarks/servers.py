@@ -127,9 +127,7 @@ def litellm(processes: Processes, program: Program, upstream: Server, core: int)
 
 
 def fundament_before(processes: Processes, upstream: Server, core: int) -> Gateway:
-    """The gateway with one worker and a data directory of its own, in front of `upstream`."""
-    data = RUN / "data"
-    shutil.rmtree(data, ignore_errors=True)
+    """The gateway in front of `upstream`."""
     config = f"""
 [[models]]
 id = "{wire.MODEL}"
@@ -139,14 +137,14 @@ base_url = "{upstream.base_url}"
 model = "{wire.MODEL}"
 profile = "openai"
 """
-    return fundament(processes, config, data, core=core)
+    return fundament(processes, config, core=core)
 
 
-def fundament(processes: Processes, config: str, data: Path, *, core: int | None) -> Gateway:
-    """`fundament serve` with one worker; ready when it says so itself, which may take the fetching of weights."""
+def fundament(processes: Processes, config: str, *, core: int | None) -> Gateway:
+    """`fundament serve` with one worker and new data; ready when it says so, after fetching the weights if need be."""
     if not FUNDAMENT.exists():
         raise UnmeasurableError(f"{FUNDAMENT.relative_to(PROJECT)} is missing: `make setup` installs it")
-    file, port = RUN / "fundament.toml", free_port()
+    data, file, port = _new_data(), RUN / "fundament.toml", free_port()
     file.write_text(config)
     create = [str(FUNDAMENT), "keys", "create", "--name", "bench", "--data-dir", str(data)]
     created = subprocess.run(create, capture_output=True, text=True, check=False)
@@ -156,6 +154,16 @@ def fundament(processes: Processes, config: str, data: Path, *, core: int | None
     process = processes.start("fundament", [*serve, "--port", str(port), "--workers", "1"], core=core)
     wait_until_ready(process, port, "/health/ready", 300)
     return Gateway("fundament", process, port, created.stdout.strip(), data)
+
+
+def _new_data() -> Path:
+    """The data directory with nothing in it but weights, which take long to fetch."""
+    data = BENCH / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    for entry in data.iterdir():
+        if entry.name != "weights":
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    return data
 
 
 def _nginx(processes: Processes, nginx: Program, name: str, location: str, *, core: int, upstreams: str = "") -> Server:

@@ -4,7 +4,7 @@ A thing that this machine lacks is an error where CI=true; elsewhere its tests a
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,12 +21,17 @@ from service import Service
 MISSING = pytest.StashKey[dict[str, None]]()
 
 
-def lacking(request: pytest.FixtureRequest, what: str) -> NoReturn:
-    """Say that the machine lacks something: fails in CI, else skips loudly."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"this machine lacks {what}", pytrace=False)
-    request.config.stash.setdefault(MISSING, {})[what] = None
-    pytest.skip(f"this machine lacks {what}")
+@pytest.fixture(scope="session")
+def lacking(pytestconfig: pytest.Config) -> Callable[[str], NoReturn]:
+    """Says that the machine lacks something: fails in CI, else skips loudly."""
+
+    def say(what: str) -> NoReturn:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"this machine lacks {what}", pytrace=False)
+        pytestconfig.stash.setdefault(MISSING, {})[what] = None
+        pytest.skip(f"this machine lacks {what}")
+
+    return say
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -35,14 +40,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture(scope="session")
-def weights_cache(request: pytest.FixtureRequest) -> Path:
+def weights_cache(lacking: Callable[[str], NoReturn]) -> Path:
     """A cache directory for `weights.locate` that outlives the session; the default model is in it."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fundament-tests"
     assert DEFAULT_MODEL.source is not None
     try:
         weights.locate(DEFAULT_MODEL.source, cache, sha256=DEFAULT_MODEL.sha256)
     except WeightsError as error:
-        lacking(request, f"the default model's weights ({error})")
+        lacking(f"the default model's weights ({error})")
     return cache
 
 

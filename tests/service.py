@@ -10,11 +10,12 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -88,14 +89,24 @@ class Reply:
         return self.json["error"]
 
 
-class OpenReply:
-    """An answer that is read as it comes, and can be left in the middle."""
+class Exchange:
+    """A request that was sent. Its answer is waited for when it is first looked at, and can be left at any moment."""
 
-    def __init__(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> None:
+    def __init__(self, connection: http.client.HTTPConnection) -> None:
         self._connection = connection
-        self._response = response
-        self.status = response.status
-        self.headers = {name.lower(): value for name, value in response.getheaders()}
+        self._socket = connection.sock
+
+    @cached_property
+    def _response(self) -> http.client.HTTPResponse:
+        return self._connection.getresponse()
+
+    @property
+    def status(self) -> int:
+        return self._response.status
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {name.lower(): value for name, value in self._response.getheaders()}
 
     def events(self) -> Iterator[bytes]:
         """Each event with its empty line, as soon as it is there; what follows the last one at the end, if anything."""
@@ -111,11 +122,15 @@ class OpenReply:
     def read(self) -> bytes:
         return self._response.read()
 
-    def leave(self) -> float:
-        """Close the connection at once; returns when that was (`time.monotonic()` seconds)."""
-        self._response.close()
+    def leave(self, *, reset: bool = False) -> float:
+        """Close the connection at once, in order or with a reset; returns the `time.monotonic()` of it."""
+        if reset:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        left_at = time.monotonic()
+        if "_response" in vars(self):
+            self._response.close()
         self._connection.close()
-        return time.monotonic()
+        return left_at
 
     def __enter__(self) -> Self:
         return self
@@ -131,6 +146,7 @@ class Service:
         directory: where the configuration, the data directory and the log are.
         config: the text of `fundament.toml`.
         weights_cache: where fetched weights are kept between runs.
+        flags: of `serve`, beside those for the above.
         environment: variables beside those of the tests.
     """
 
@@ -141,6 +157,7 @@ class Service:
         *,
         weights_cache: Path | None = None,
         workers: int = 1,
+        flags: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory
@@ -151,7 +168,8 @@ class Service:
         self.config = directory / "fundament.toml"
         self.config.write_text(config)
         self.log = directory / "stderr.log"
-        self.workers_wanted = workers
+        self.output = directory / "stdout.log"
+        self._flags = ("--workers", str(workers), *flags)
         self.port = free_port()
         self.mark = uuid.uuid4().hex
         own = {name: value for name, value in os.environ.items() if not name.startswith(("FUNDAMENT_", "OPENAI_"))}
@@ -163,13 +181,13 @@ class Service:
     def start(self) -> Self:
         """Start it without waiting."""
         arguments = ["--config", self.config, "--data-dir", self.data, "--port", str(self.port)]
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [EXECUTABLE, "serve", *arguments, "--workers", str(self.workers_wanted)],
+                [EXECUTABLE, "serve", *arguments, *self._flags],
                 cwd=self.directory,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=output,
                 stderr=log,
             )
         return self
@@ -285,7 +303,7 @@ class Service:
             **{"base_url": self.base_url, "api_key": self.key, "max_retries": 0, "timeout": 60} | options
         )
 
-    def open(
+    def send(
         self,
         method: str,
         path: str,
@@ -294,23 +312,19 @@ class Service:
         key: str | None = "its own",
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 60,
-    ) -> OpenReply:
-        """Send a request and return once the answer's headers are there. A body of bytes is sent as it is."""
+    ) -> Exchange:
+        """Send a request without waiting for the answer. A body of bytes is sent as it is."""
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         sent = {"Content-Type": "application/json"} if data is not None else {}
         if key is not None:
             sent["Authorization"] = f"Bearer {self.key if key == 'its own' else key}"
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
-        try:
-            connection.request(method, path, data, sent | dict(headers or {}))
-            return OpenReply(connection, connection.getresponse())
-        except BaseException:
-            connection.close()
-            raise
+        connection.request(method, path, data, sent | dict(headers or {}))
+        return Exchange(connection)
 
     def request(self, method: str, path: str, body: object = None, **options: Any) -> Reply:
-        with self.open(method, path, body, **options) as reply:
-            return Reply(reply.status, reply.headers, reply.read())
+        with self.send(method, path, body, **options) as exchange:
+            return Reply(exchange.status, exchange.headers, exchange.read())
 
     def post(self, path: str, body: object, **options: Any) -> Reply:
         return self.request("POST", path, body, **options)

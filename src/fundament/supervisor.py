@@ -70,15 +70,20 @@ class Supervisor:
         delay_s = FIRST_DELAY_S
         while not self._stopping:
             started_at = clock()
-            process = await self._spawn(program)
-            status = await process.wait()
+            end = await self._life(program)
             if self._stopping:
                 return
             delay_s = FIRST_DELAY_S if clock() - started_at > STEADY_AFTER_S else min(delay_s * 2, LONGEST_DELAY_S)
-            self._log.error(
-                "process_ended", process=program.name, pid=process.pid, status=status, restart_in_s=round(delay_s, 1)
-            )
+            self._log.error("process_ended", process=program.name, **end, restart_in_s=round(delay_s, 1))
             await asyncio.sleep(delay_s)
+
+    async def _life(self, program: Program) -> dict[str, Any]:
+        """One life of a process, and how it ended."""
+        try:
+            process = await self._spawn(program)
+        except OSError as error:  # no process or no descriptor is to be had; later, perhaps
+            return {"error": str(error)}
+        return {"pid": process.pid, "status": await process.wait()}
 
     async def _spawn(self, program: Program) -> Process:
         process = await asyncio.create_subprocess_exec(

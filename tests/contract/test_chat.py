@@ -60,7 +60,7 @@ def test_the_official_sdk_needs_only_its_two_variables(embedded: Service, monkey
 @pytest.mark.parametrize("usage", [False, True])
 def test_a_stream_has_openais_order_and_its_usage_only_when_asked(embedded: Service, usage: bool) -> None:
     options = {"stream_options": {"include_usage": True}} if usage else {}
-    with embedded.open("POST", "/v2/chat/completions", chat(model=ALIAS, stream=True, **options)) as reply:
+    with embedded.send("POST", "/v2/chat/completions", chat(model=ALIAS, stream=True, **options)) as reply:
         assert reply.status == 200
         assert reply.headers["content-type"].startswith("text/event-stream")
         assert reply.headers["x-request-id"]
@@ -93,7 +93,7 @@ async def test_sixteen_streams_are_decoded_together(embedded: Service) -> None:
     finished: list[str | None] = []
 
     async def tell(client: openai.AsyncOpenAI) -> None:
-        stream = await client.chat.completions.create(model=MODEL, messages=STORY, max_tokens=48, stream=True)
+        stream = await client.chat.completions.create(model=MODEL, messages=STORY, max_tokens=32, stream=True)
         reasons = [chunk.choices[0].finish_reason async for chunk in stream]
         finished.append(reasons[-1])
 

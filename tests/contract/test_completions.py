@@ -50,7 +50,7 @@ def test_the_default_length_is_openais_sixteen_tokens(embedded: Service) -> None
 def test_a_stream_of_text_has_openais_order(embedded: Service, usage: bool) -> None:
     options: dict[str, Any] = {"stream_options": {"include_usage": True}} if usage else {}
     body = {"model": ALIAS, "prompt": "Once upon a time", "max_tokens": 12, "stream": True, **options}
-    with embedded.open("POST", "/v2/completions", body) as reply:
+    with embedded.send("POST", "/v2/completions", body) as reply:
         assert reply.status == 200
         chunks = assert_valid_stream("completions", list(reply.events()), usage=usage)
     assert len(chunks) > 3

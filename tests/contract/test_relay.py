@@ -164,7 +164,7 @@ def test_each_event_is_passed_on_as_soon_as_it_is_there(scripted: Service, upstr
     role, *rest = chat_events(["Hello"])
     barriers = [Barrier() for _ in rest]
     upstream.answer(sse_answer([role, *(step for pair in zip(barriers, rest, strict=True) for step in pair), DONE]))
-    with scripted.open("POST", "/v2/chat/completions", chat(stream=True)) as reply:
+    with scripted.send("POST", "/v2/chat/completions", chat(stream=True)) as reply:
         events = reply.events()
         for barrier in barriers:
             assert next(events).startswith(b"data: {")

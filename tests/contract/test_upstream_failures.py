@@ -10,6 +10,7 @@ import pytest
 from scripted_answers import (
     DONE,
     Answer,
+    Barrier,
     Close,
     Hang,
     Reset,
@@ -181,10 +182,14 @@ def test_an_error_under_status_200_gets_a_real_status(
 def test_a_stream_that_breaks_ends_with_one_error_frame_and_no_done(
     scripted: Service, upstream: ScriptedUpstream, rest: Sequence[Step]
 ) -> None:
-    upstream.answer(sse_answer([*EVENTS[:2], *rest]))
-    reply = scripted.post("/v2/chat/completions", chat(stream=True))
-    assert reply.status == 200
-    *before, frame = read_sse(reply.body)
+    barrier = Barrier()
+    upstream.answer(sse_answer([*EVENTS[:2], barrier, *rest]))
+    with scripted.send("POST", "/v2/chat/completions", chat(stream=True)) as reply:
+        assert reply.status == 200
+        events = reply.events()
+        begun = [next(events), next(events)]
+        barrier.release()
+        *before, frame = read_sse([*begun, *events])
     assert [json.loads(chunk)["choices"][0]["delta"].get("content") for chunk in before] == ["", "Grü"]
     error = assert_valid("ErrorResponse", json.loads(frame))["error"]
     assert error["type"] == "server_error"

@@ -1,5 +1,6 @@
 """SIGTERM: what runs may finish within the grace period, what is new is refused, and the end is orderly."""
 
+import contextlib
 import http.client
 import json
 import signal
@@ -72,7 +73,7 @@ def test_a_running_stream_finishes_and_new_requests_are_refused(
     service = start(grace_period_s=20, workers=workers)
     barrier = Barrier()
     upstream.answer(sse_answer([*EVENTS[:2], barrier, *EVENTS[2:], DONE]))
-    with service.open("POST", "/v2/chat/completions", CHAT | {"stream": True}) as reply:
+    with service.send("POST", "/v2/chat/completions", CHAT | {"stream": True}) as reply:
         events = reply.events()
         begun = [next(events), next(events)]
         terminate(service)
@@ -107,7 +108,7 @@ def test_a_stream_that_outlives_the_grace_period_ends_with_an_error_frame(
 ) -> None:
     service = start(grace_period_s=1)
     upstream.answer(sse_answer([*EVENTS[:2], Hang()]))
-    with service.open("POST", "/v2/chat/completions", CHAT | {"stream": True}) as reply:
+    with service.send("POST", "/v2/chat/completions", CHAT | {"stream": True}) as reply:
         events = reply.events()
         begun = [next(events), next(events)]
         terminate(service)
@@ -137,12 +138,11 @@ def test_idle_connections_do_not_hold_up_the_end(start: Start, upstream: Scripte
     upstream.default(chat_answer("Hello"))
     service = start(grace_period_s=20)
     kept = http.client.HTTPConnection("127.0.0.1", service.port, timeout=5)
-    kept.request("GET", "/health/live")
-    kept.getresponse().read()
-    with socket.create_connection(("127.0.0.1", service.port)):
+    with contextlib.closing(kept), socket.create_connection(("127.0.0.1", service.port)):
+        kept.request("GET", "/health/live")
+        kept.getresponse().read()
         terminate(service)
         assert_ended(service, within_s=5)
-    kept.close()
 
 
 def test_an_interrupt_from_the_keyboard_ends_it_in_order_as_well(start: Start) -> None:

@@ -51,14 +51,14 @@ RANGES = [
 ]
 CHAT_RANGES = [*RANGES, ("max_completion_tokens", "integer", 1, None), ("top_logprobs", "integer", 0, 20)]
 COMPLETION_RANGES = [*RANGES, ("best_of", "integer", 1, 20), ("logprobs", "integer", 0, 5)]
-CASES = [(chat.validate, CHAT, *row) for row in CHAT_RANGES]
+Case = tuple[Validate, dict[str, Any], str, str, int, int | None]
+CASES: list[Case] = [(chat.validate, CHAT, *row) for row in CHAT_RANGES]
 CASES += [(completions.validate, COMPLETION, *row) for row in COMPLETION_RANGES]
 
 
-@pytest.mark.parametrize(("validate", "base", "name", "kind", "low", "high"), CASES)
-def test_a_number_may_be_at_its_bounds_and_no_further(
-    validate: Validate, base: dict[str, Any], name: str, kind: str, low: int, high: int | None
-) -> None:
+@pytest.mark.parametrize("case", CASES)
+def test_a_number_may_be_at_its_bounds_and_no_further(case: Case) -> None:
+    validate, base, name, kind, low, high = case
     base = base | {"logprobs": True} if name == "top_logprobs" else base
     step = 1 if kind == "integer" else 0.5
     validate(base | {name: low})
@@ -74,13 +74,12 @@ def test_a_number_may_be_at_its_bounds_and_no_further(
             assert refused(validate, base | {name: over}) == expected
 
 
-@pytest.mark.parametrize(("validate", "base", "name", "kind", "low", "high"), CASES)
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(
     ("value", "got"), [("1", "a string"), (True, "a boolean"), ([1], "an array"), ({}, "an object")]
 )
-def test_a_number_is_not_read_from_anything_else(
-    validate: Validate, base: dict[str, Any], name: str, kind: str, low: int, high: int | None, value: object, got: str
-) -> None:
+def test_a_number_is_not_read_from_anything_else(case: Case, value: object, got: str) -> None:
+    validate, base, name, kind, *_ = case
     article = "an" if kind == "integer" else "a"
     expected = (wrong_type(name, f"{article} {kind}", got), name, "invalid_type")
     assert refused(validate, base | {name: value}) == expected
@@ -134,6 +133,10 @@ def call(**fields: object) -> dict[str, Any]:
 ROLES = "'developer', 'system', 'user', 'assistant', 'tool', and 'function'"
 TEXT_OR_PARTS = "one of a string or array of objects"
 PATTERN = "string does not match pattern. Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'."
+TOO_MANY_PROPERTIES = (
+    "Invalid 'metadata': too many properties. Expected an object with at most 16 properties, but got an object with 17 "
+    "properties instead."
+)
 CHAT_FAULTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"model": 3}, wrong_type("model", "a string", "an integer"), "model", "invalid_type"),
     ({"messages": []}, empty_array("messages"), "messages", "empty_array"),
@@ -162,8 +165,7 @@ CHAT_FAULTS: list[tuple[dict[str, Any], str, str, str]] = [
     ),
     (
         {"metadata": {str(number): "" for number in range(17)}},
-        "Invalid 'metadata': too many properties. Expected an object with at most 16 properties, but got an object "
-        "with 17 properties instead.",
+        TOO_MANY_PROPERTIES,
         "metadata",
         "object_above_max_properties",
     ),

@@ -7,9 +7,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fundament.api.chat import ChatCompletions
 from fundament.api.completions import Completions
+from fundament.api.docs import docs
 from fundament.api.edge import Edge
 from fundament.api.health import Live, Ready
 from fundament.api.models import ListModels, RetrieveModel
+from fundament.api.openapi import openapi
 from fundament.api.requests import Only
 from fundament.backends.upstream import Upstream
 from fundament.errors import NotFound
@@ -29,6 +31,8 @@ def build_app(admission: Admission, upstreams: Mapping[str, Upstream], meter: Me
     }
     served = {base + path: endpoint for path, endpoint in endpoints.items() for base in BASES}
     served |= {"/health/live": Only("GET", Live()), "/health/ready": Only("GET", Ready(upstreams))}
+    reference = {"/openapi.json": openapi(admission.catalogue.models), **docs()}
+    served |= {path: Only("GET", endpoint) for path, endpoint in reference.items()}
     return Edge(Routes(served))
 
 

@@ -4,7 +4,6 @@ It knows ASGI and the error tree; it does not know which routes exist.
 """
 
 import random
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,7 +55,6 @@ class Edge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        started_at = time.perf_counter()
         request_id = scope["request_id"] = new_request_id()
         started = False
 
@@ -64,10 +62,7 @@ class Edge:
             nonlocal started
             if not started and message["type"] == "http.response.start":
                 started = True
-                message["headers"] += (
-                    (b"x-request-id", request_id.encode()),
-                    (b"openai-processing-ms", b"%d" % ((time.perf_counter() - started_at) * 1000)),
-                )
+                message["headers"].append((b"x-request-id", request_id.encode()))
             await send(message)
 
         try:

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fundament.api.edge import error_body, new_request_id
@@ -73,22 +74,49 @@ class HttpProtocol(HttpToolsProtocol):
             self.on_lost()
 
     def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
         self._head_bytes += len(data)
-        super().data_received(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade(data[upgrade.args[0] :])
+        else:
+            self._bound_head()
+
+    def _bound_head(self) -> None:
         if self._head_bytes > HEAD_LIMIT_BYTES:
             self.send_400_response("The head of your request is too large.")
-        elif self._head_bytes > 0 and self._head_timer is None:
+        elif self._head_bytes > 0 and self._head_timer is None and (not self.cycle or self.cycle.response_complete):
             self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._head_is_late)
 
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Parses the request again as one without the offer of another protocol, with which the parser stops.
+
+        Java's client offers HTTP/2 with every request that it sends without TLS.
+        """
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self.send_400_response("Invalid HTTP request received.")
+            return
+        headers = [b"%b: %b" % header for header in self.headers if header[0] not in {b"connection", b"upgrade"}]
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join([b"%b %b HTTP/1.1" % (method, self.url), *headers, b"", rest]))
+
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return  # `data_received` will come back without it
         self._stop_head_timer()
         self._head_bytes = _HEAD_IS_COMPLETE
         cast("dict[str, Any]", self.scope)["connection"] = self
         super().on_headers_complete()
 
-    def on_response_complete(self) -> None:
+    def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         self._head_bytes = 0
-        super().on_response_complete()
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         body = error_body(InvalidRequest(msg))

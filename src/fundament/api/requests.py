@@ -42,12 +42,12 @@ async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
             raise ClientLeft
         part = message.get("body", b"")
         more = message.get("more_body", False)
-        if not more and not parts:
-            return part
-        parts.append(part)
         size += len(part)
         if size > limit_bytes:
             raise _too_large(limit_bytes)
+        if not more and not parts:
+            return part
+        parts.append(part)
     return b"".join(parts)
 
 

@@ -6,8 +6,8 @@ own thread: see docs/decisions/0002-http-in-one-thread.md for what that buys.
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
-from typing import cast
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -99,7 +99,7 @@ class Connection(asyncio.Protocol):
             self.deadline = self.loop.time() + self.idle_timeout_s
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self.fail(UpstreamFailure("The upstream answered with something that is not HTTP.", code="upstream_error"))
             return
         if self.buffered_bytes > BUFFER_LIMIT_BYTES and not self.paused and not self.closed:
@@ -255,7 +255,7 @@ class Client:
         self._active: set[Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
 
-    async def post(self, path: str, body: bytes) -> Response:
+    def post(self, path: str, body: bytes) -> Coroutine[Any, Any, Response]:
         """Sends JSON; returns when the answer's headers are there.
 
         Raises:
@@ -267,12 +267,12 @@ class Client:
         if head is None:
             line = f"POST {self._prefix}{path} HTTP/1.1\r\n".encode("latin-1")
             head = self._post_heads[path] = line + self._header_block + b"content-type: application/json\r\n"
-        return await self._exchange(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+        return self._exchange(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
 
-    async def get(self, path: str) -> Response:
+    def get(self, path: str) -> Coroutine[Any, Any, Response]:
         """As `post`, without a body."""
         line = f"GET {self._prefix}{path} HTTP/1.1\r\n".encode("latin-1")
-        return await self._exchange(line + self._header_block + b"\r\n")
+        return self._exchange(line + self._header_block + b"\r\n")
 
     async def _exchange(self, request: bytes) -> Response:
         while True:

@@ -4,11 +4,12 @@ It knows names and values of parameters; it does not know HTTP. Answers are put 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
 from fundament.backends.call import Call
+from fundament.backends.tools import shaped
 from fundament.errors import InvalidRequest
 from fundament.protocol.chat import ChatRequest
 from fundament.protocol.completions import CompletionRequest
@@ -31,6 +32,7 @@ class Profile:
         prefix: where the API begins below the server's base URL.
         own: our engine: unreachable means "starting" (503), and a broken answer is our fault (500).
         translated: its answers are rebuilt as OpenAI's; others are relayed byte for byte.
+        native_tools: the model's chat template knows tools, so the engine is asked for them as the client asked.
         forwards_unknown: parameters that OpenAI does not know are passed on; otherwise they are refused by name.
         honoured: the parameters it honours; None for all.
         harmless: parameters without effect on the answer, taken and not passed on.
@@ -43,6 +45,7 @@ class Profile:
     prefix: str = ""
     own: bool = False
     translated: bool = False
+    native_tools: bool = False
     forwards_unknown: bool = False
     honoured: Mapping[Kind, frozenset[str]] | None = None
     harmless: frozenset[str] = frozenset()
@@ -64,7 +67,9 @@ EMBEDDED = Profile(
     own=True,
     translated=True,
     honoured={
-        "chat": _SAMPLING | {"logprobs", "max_completion_tokens", "messages", "response_format", "top_logprobs"},
+        "chat": _SAMPLING
+        | {"function_call", "functions", "logprobs", "max_completion_tokens", "messages", "parallel_tool_calls"}
+        | {"response_format", "tool_choice", "tools", "top_logprobs"},
         "completions": _SAMPLING | {"prompt"},
     },
     harmless=frozenset(
@@ -75,10 +80,7 @@ EMBEDDED = Profile(
         "best_of": (1,),
         "echo": (False,),
         "modalities": (["text"],),
-        "parallel_tool_calls": (True, False),
         "store": (False,),
-        "tool_choice": ("none",),
-        "tools": ([],),
     },
     defaults={"chat": _OPENAI_SAMPLING, "completions": {**_OPENAI_SAMPLING, "max_tokens": 16}},
     # Progress makes the engine write while it reads the prompt: only a write tells it that the client is gone
@@ -86,11 +88,14 @@ EMBEDDED = Profile(
     always={"stream": True, "stream_options": {"include_usage": True}, "return_progress": True, "repeat_last_n": 32768},
 )
 
+EMBEDDED_WITH_TOOLS = replace(EMBEDDED, name="embedded-with-tools", native_tools=True)
+
 PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
         profile.name: profile
         for profile in (
             EMBEDDED,
+            EMBEDDED_WITH_TOOLS,
             Profile(name="openai"),
             Profile(name="vllm", forwards_unknown=True),
             Profile(name="sglang", forwards_unknown=True),
@@ -103,6 +108,8 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
 
 def request_for(profile: Profile, call: Call, model: str) -> dict[str, Any]:
     """The body to send: the client's, with the upstream's `model` and what the profile wants.
+
+    For our own engine, tools and formats of answers become a prompt and a grammar (`tools.py`).
 
     Raises:
         InvalidRequest: a parameter that nobody behind this model would read, by name.
@@ -143,6 +150,7 @@ def _honoured_part(profile: Profile, call: Call) -> dict[str, Any]:
         part["seed"] %= 2**32 - 1  # llama.cpp's seeds have 32 bits, and the largest means "random"
     if "messages" in part:
         _refuse_what_is_not_text(part["messages"])
+        part = shaped(part, native=profile.native_tools)
     return part
 
 

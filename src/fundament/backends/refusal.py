@@ -41,8 +41,9 @@ def refusal(  # noqa: PLR0911 - a table of cases
     code = error.get("code")
     if status < 400:
         status = code if isinstance(code, int) and 400 <= code < 600 else 500
-    if error.get("type") == "exceed_context_size_error":
-        return ContextLengthExceeded(int(error.get("n_ctx", 0)), int(error.get("n_prompt_tokens", 0)), prompt_field)
+    limit, length = error.get("n_ctx"), error.get("n_prompt_tokens")
+    if error.get("type") == "exceed_context_size_error" and isinstance(limit, int) and isinstance(length, int):
+        return ContextLengthExceeded(limit, length, prompt_field)
     retry_after_s = _seconds(headers.get(b"retry-after"))
     if profile.own:
         if status == 503:
@@ -86,7 +87,7 @@ def _error_object(body: bytes) -> dict[str, Any]:
     """The error in `{"error": {…}}`, `{"error": "…"}`, `{"message": …}`, `{"detail": …}` or plain text."""
     try:
         decoded = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         text = body[:500].decode("utf-8", "replace").strip()
         return {} if re.match(r"\s*<", text) else {"message": text}
     if not isinstance(decoded, dict):

@@ -5,53 +5,18 @@ events. It does no I/O but to ask for the next chunk; the answer that is not str
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from fundament.backends.call import Call
+from fundament.backends.choices import ChoiceReader, EngineChoice, EngineChunk, FoldedChoice
 from fundament.backends.client import Response
 from fundament.backends.refusal import ENGINE_BROKE
 from fundament.errors import RequestError, ServerFailure, UpstreamFailure
 from fundament.protocol.usage import Usage
 
 _DONE = b"data: [DONE]\n\n"
-
-
-class Progress(msgspec.Struct):
-    """How far the engine is with reading the prompt, in tokens."""
-
-    total: int
-
-
-class Token(msgspec.Struct):
-    token: str
-    logprob: float
-    bytes: list[int] | None = None
-
-
-class TokenChoice(Token):
-    top_logprobs: list[Token] = []
-
-
-class Logprobs(msgspec.Struct):
-    content: list[TokenChoice] | None = None
-    refusal: list[TokenChoice] | None = None
-
-
-class EngineChoice(msgspec.Struct):
-    index: int
-    finish_reason: str | None = None
-    delta: dict[str, Any] = {}
-    text: str = ""
-    logprobs: Logprobs | None = None
-
-
-class EngineChunk(msgspec.Struct):
-    choices: list[EngineChoice] = []
-    usage: Usage | None = None
-    prompt_progress: Progress | None = None
-    error: msgspec.Raw | None = None
 
 
 _chunk_decoder = msgspec.json.Decoder(EngineChunk)
@@ -65,6 +30,7 @@ class TranslatedAnswer:
         fingerprint: names weights and engine; OpenAI's `system_fingerprint`.
         refused: makes the failure out of an error frame, from its bytes.
         on_close: called once, when the answer is done with.
+        written_calls: the text may have calls of functions in it, which are shown in this field.
     """
 
     def __init__(
@@ -74,6 +40,8 @@ class TranslatedAnswer:
         fingerprint: str,
         refused: Callable[[bytes], RequestError],
         on_close: Callable[[], None],
+        *,
+        written_calls: Literal["tools", "functions"] | None = None,
     ) -> None:
         self.usage: Usage | None = None
         self.complete = False
@@ -85,6 +53,8 @@ class TranslatedAnswer:
         self._prompts: dict[int, int] = {}  # tokens of the prompt, a choice
         self._generated = 0  # tokens so far: the engine sends about one a chunk
         self._usages: dict[int, Usage] = {}
+        self._readers: dict[int, ChoiceReader] = {}
+        self._written_calls: Literal["tools", "functions"] | None = written_calls
         self._head: dict[str, Any] = {
             "id": call.id,
             "object": "chat.completion.chunk" if call.kind == "chat" else "text_completion",
@@ -100,8 +70,8 @@ class TranslatedAnswer:
                 if chunk is None:
                     events.append(self._ending())
                     self.complete = True
-                elif choices := self._choices(chunk):
-                    events.append(self._event(choices))
+                else:
+                    events += [self._event(choice) for choice in self._choices(chunk)]
             if events:
                 return b"".join(events)
         return b""
@@ -141,7 +111,10 @@ class TranslatedAnswer:
             if event.startswith(b"data: [DONE]"):
                 chunks.append(None)
             elif event.startswith(b"data: "):
-                chunk = _chunk_decoder.decode(event[6:])
+                try:
+                    chunk = _chunk_decoder.decode(event[6:])
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    raise ServerFailure(ENGINE_BROKE, code="engine_error") from None
                 if chunk.error is not None:
                     raise self._refused(event[6:])
                 chunks.append(chunk)
@@ -160,11 +133,21 @@ class TranslatedAnswer:
                 self._prompts[choice.index] = chunk.prompt_progress.total
             return []
         self._generated += sum(choice.finish_reason is None and "role" not in choice.delta for choice in chunk.choices)
-        return chunk.choices
+        for choice in chunk.choices:
+            if "role" in choice.delta:
+                choice.delta = {"role": "assistant", "content": ""}  # llama.cpp says null, OpenAI says "" for text
+        if self._written_calls is None:
+            return chunk.choices
+        return [read for choice in chunk.choices for read in self._reader(choice.index).read(choice)]
 
-    def _event(self, choices: list[EngineChoice]) -> bytes:
-        shaped = [_chat_delta(choice) if self._call.kind == "chat" else _text_delta(choice) for choice in choices]
-        chunk = {**self._head, "choices": shaped}
+    def _reader(self, index: int) -> ChoiceReader:
+        if index not in self._readers:
+            self._readers[index] = ChoiceReader(legacy=self._written_calls == "functions")
+        return self._readers[index]
+
+    def _event(self, choice: EngineChoice) -> bytes:
+        shaped = _chat_delta(choice) if self._call.kind == "chat" else _text_delta(choice)
+        chunk = {**self._head, "choices": [shaped]}
         if self._call.include_usage:
             chunk["usage"] = None
         return b"data: %b\n\n" % _encode(chunk)
@@ -194,47 +177,10 @@ class TranslatedAnswer:
         }
 
 
-class FoldedChoice:
-    """One choice of a streamed answer, put together."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self.text: list[str] = []
-        self.reasoning: list[str] = []
-        self.logprobs: Logprobs | None = None
-        self.finish_reason: str | None = None
-
-    def add(self, choice: EngineChoice) -> None:
-        if choice.text or choice.delta.get("content"):
-            self.text.append(choice.text or choice.delta["content"])
-        if choice.delta.get("reasoning_content"):
-            self.reasoning.append(choice.delta["reasoning_content"])
-        if choice.logprobs is not None and choice.logprobs.content:
-            self.logprobs = self.logprobs or Logprobs(content=[])
-            self.logprobs.content = [*(self.logprobs.content or []), *choice.logprobs.content]
-        self.finish_reason = choice.finish_reason or self.finish_reason
-
-    def message(self) -> dict[str, Any]:
-        """The choice of a `chat.completion`."""
-        message: dict[str, Any] = {"role": "assistant", "content": "".join(self.text), "refusal": None}
-        if self.reasoning:
-            message["reasoning_content"] = "".join(self.reasoning)
-        return {
-            "index": self.index,
-            "message": message,
-            "logprobs": self.logprobs,
-            "finish_reason": self.finish_reason,
-        }
-
-    def completion(self) -> dict[str, Any]:
-        """The choice of a `text_completion`."""
-        return {"text": "".join(self.text), "index": self.index, "logprobs": None, "finish_reason": self.finish_reason}
-
-
 def _chat_delta(choice: EngineChoice) -> dict[str, Any]:
     delta = choice.delta
     if "role" in delta:
-        delta = {"role": "assistant", "content": delta.get("content") or "", "refusal": None}
+        delta = {**delta, "refusal": None}
     return {
         "index": choice.index,
         "delta": delta,

@@ -13,6 +13,7 @@ from fundament.backends.gate import Gate
 from fundament.backends.profiles import Profile, request_for
 from fundament.backends.refusal import owned, refusal
 from fundament.backends.relay import RelayedAnswer
+from fundament.backends.tools import written_calls
 from fundament.backends.translate import TranslatedAnswer
 from fundament.errors import ContextLengthExceeded, InvalidRequest, RequestError
 
@@ -60,7 +61,10 @@ class Upstream:
         Raises:
             RequestError: the request asks for what the server cannot do, or the server refused, failed or is full.
         """
-        body = _encode(request_for(self.profile, call, self._model))
+        try:
+            body = _encode(request_for(self.profile, call, self._model))
+        except RecursionError:  # the stack was a little higher when it was decoded
+            raise InvalidRequest("The JSON body of your request is nested too deeply.") from None
         # Relayed answers take one place whatever is asked; our own engine computes every choice in a slot.
         places = call.choices if self.profile.own else 1
         if places > self.gate.limit:
@@ -69,7 +73,8 @@ class Upstream:
                 param="n",
                 code="integer_above_max_value",
             )
-        await self._refuse_overflow(call, body)
+        if self._context_tokens is not None and len(body) > self._context_tokens * LIKELY_BYTES_A_TOKEN:
+            await self._refuse_overflow(call, body, self._context_tokens)
         await self.gate.enter(places)
         try:
             response = await self._post(self.profile.prefix + call.path, body)
@@ -89,7 +94,8 @@ class Upstream:
             return refusal(self.profile, 0, error, {}, _prompt_field(call))
 
         if self.profile.translated:
-            return TranslatedAnswer(call, response, self._fingerprint, refused, on_close)
+            calls = written_calls(call.body, native=self.profile.native_tools)
+            return TranslatedAnswer(call, response, self._fingerprint, refused, on_close, written_calls=calls)
         return RelayedAnswer(call, response, refused, on_close)
 
     async def _post(self, path: str, body: bytes) -> Response:
@@ -98,13 +104,11 @@ class Upstream:
         except RequestError as error:
             raise owned(self.profile, error) from error
 
-    async def _refuse_overflow(self, call: Call, body: bytes) -> None:
+    async def _refuse_overflow(self, call: Call, body: bytes, context_tokens: int) -> None:
         """Refuses a prompt that is clearly too long before it stands in line for a slot; the engine refuses the rest.
 
         Its tokens are counted by the engine's tokenizer, beside the slots, and only where the size makes it likely.
         """
-        if self._context_tokens is None or len(body) < self._context_tokens * LIKELY_BYTES_A_TOKEN:
-            return
         prompt = call.body.get("prompt")
         if call.kind == "chat":
             counted = await self._ask("/v1/chat/completions/input_tokens", body)
@@ -114,8 +118,8 @@ class Upstream:
             tokens = len(counted.tokens)
         else:
             return
-        if tokens > self._context_tokens:
-            raise ContextLengthExceeded(self._context_tokens, tokens, _prompt_field(call))
+        if tokens > context_tokens:
+            raise ContextLengthExceeded(context_tokens, tokens, _prompt_field(call))
 
     async def _ask(self, path: str, body: bytes) -> Counted:
         response = await self._post(path, body)

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 
 from fundament.errors import InvalidRequest
 from fundament.protocol.messages import Closed, Message
+from fundament.protocol.tools import LegacyChoice, LegacyFunctions, Tool, ToolChoice
 from fundament.protocol.validation import checked
 
 Temperature = Annotated[float, Meta(ge=0, le=2)]
@@ -53,8 +54,8 @@ class ChatRequest(Struct):
     messages: Annotated[list[Message], Meta(min_length=1)]
     audio: dict[str, Any] | None = None
     frequency_penalty: Penalty | None = None
-    function_call: str | dict[str, Any] | None = None
-    functions: Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=128)] | None = None
+    function_call: LegacyChoice | None = None
+    functions: LegacyFunctions | None = None
     logit_bias: dict[str, Bias] | None = None
     logprobs: bool | None = None
     max_completion_tokens: PositiveInteger | None = None
@@ -79,8 +80,8 @@ class ChatRequest(Struct):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: Temperature | None = None
-    tool_choice: str | dict[str, Any] | None = None
-    tools: list[dict[str, Any]] | None = None
+    tool_choice: ToolChoice | None = None
+    tools: list[Tool] | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     top_p: Probability | None = None
     user: str | None = None

@@ -5,6 +5,7 @@ second later at the latest. It does not know what is in a line, nor who waits fo
 """
 
 import asyncio
+import contextlib
 import errno
 import os
 import time
@@ -54,6 +55,8 @@ class UsageJournal:
         if not self._lines:
             return
         try:
+            if self._size >= self._segment_bytes:
+                self._next_segment()
             self._write(b"\n".join(self._lines) + b"\n")
         except OSError as error:
             self._keep(error)
@@ -61,9 +64,6 @@ class UsageJournal:
         self._lines.clear()
         self._failing = False
         self._dirty = True
-        if self._size >= self._segment_bytes:
-            self.close()
-            self._open_segment()
 
     def _write(self, data: bytes) -> None:
         """All of `data`, or nothing of it."""
@@ -73,10 +73,13 @@ class UsageJournal:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._size += written
 
-    def _keep(self, error: OSError) -> None:
+    def _note(self, error: OSError) -> None:
         if not self._failing:
             self._failing = True
             self._log.error("usage_journal_failing", path=str(self._path), error=error.strerror)
+
+    def _keep(self, error: OSError) -> None:
+        self._note(error)
         if len(self._lines) > KEPT_LINES:
             lost = len(self._lines) - KEPT_LINES
             del self._lines[:lost]
@@ -89,23 +92,42 @@ class UsageJournal:
             self.flush()  # again, where it failed before
             if self._dirty:
                 self._dirty = False
-                await asyncio.to_thread(os.fsync, self._descriptor)
+                try:
+                    # A descriptor of its own: this one may be closed, at a segment's end, while the disk works.
+                    await asyncio.to_thread(_sync, os.dup(self._descriptor))
+                except OSError as error:
+                    self._note(error)
 
     def close(self) -> None:
         self.flush()
-        os.fsync(self._descriptor)
-        os.close(self._descriptor)
+        _sync(self._descriptor)
+
+    def _next_segment(self) -> None:
+        full = self._descriptor
+        self._open_segment()
+        _sync(full)
 
     def _open_segment(self) -> None:
         self._make_room()
-        self._path = self._directory / f"{time.time_ns()}-{os.getpid()}.jsonl"
-        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        path = self._directory / f"{time.time_ns()}-{os.getpid()}.jsonl"
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        self._path = path
         self._size = 0
 
     def _make_room(self) -> None:
-        segments = sorted(self._directory.glob("*.jsonl"))
-        sizes = {segment: segment.stat().st_size for segment in segments}
+        sizes: dict[Path, int] = {}
+        for segment in sorted(self._directory.glob("*.jsonl")):
+            with contextlib.suppress(FileNotFoundError):  # another worker has removed it
+                sizes[segment] = segment.stat().st_size
+        segments = list(sizes)
         while segments and sum(sizes.values()) > self._total_bytes - self._segment_bytes:
             oldest = segments.pop(0)
             self._log.error("usage_journal_full", removed=oldest.name, removed_bytes=sizes.pop(oldest))
             oldest.unlink(missing_ok=True)
+
+
+def _sync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

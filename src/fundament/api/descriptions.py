@@ -1,0 +1,124 @@
+"""What the API reference says of each field: keyed by `Type.field`, or by the field where it means the same everywhere.
+
+It knows words, not types: those are `protocol/`'s. What each kind of model does with a parameter: docs/parameters.md.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        # Requests
+        "audio": "The voice and format of spoken output, for models that speak.",
+        "best_of": "Computes so many completions and answers with the likeliest.",
+        "echo": "Answer with the prompt before the completion.",
+        "frequency_penalty": "Above 0, tokens are less likely the more often they already are in the text.",
+        "function_call": "Older name of `tool_choice`: `none`, `auto`, or the function to call.",
+        "functions": "Older name of `tools`: the functions that the model may call.",
+        "logit_bias": "Token ids, each with what is added to its logit, from -100 (never) to 100 (only).",
+        "ChatRequest.logprobs": "Also answer with the log probability of each token.",
+        "CompletionRequest.logprobs": "Also answer with the log probabilities of so many likeliest tokens.",
+        "max_completion_tokens": "The most tokens to generate, with those of reasoning.",
+        "ChatRequest.max_tokens": "Older name of `max_completion_tokens`; one of the two.",
+        "max_tokens": "The most tokens to generate; 16 if left out.",
+        "ChatRequest.messages": "The conversation so far. The model answers the last message.",
+        "metadata": "Up to 16 names and values of your own.",
+        "modalities": "What the answer is made of: `text`, and `audio` for models that speak.",
+        "model": "The id of a model, or one of its aliases: see `GET /models`.",
+        "moderation": "Moderation of input and output, where the vendor of a bought model offers it.",
+        "n": "How many answers to generate.",
+        "parallel_tool_calls": "Whether one answer may call several functions.",
+        "prediction": "What most of the answer is known to be, so that the vendor can generate faster.",
+        "presence_penalty": "Above 0, tokens that already are in the text are less likely.",
+        "CompletionRequest.prompt": "The text to continue: a string or token ids, or a list of those. It reaches the "
+        "model as it is, without chat template.",
+        "prompt_cache_key": "Groups requests with a common beginning, for the vendor's cache.",
+        "prompt_cache_options": "How the vendor's prompt cache is used.",
+        "prompt_cache_retention": "How long the vendor may keep a cached prompt.",
+        "reasoning_effort": "How much a model that reasons may think.",
+        "response_format": "The form of the answer: `text`, `json_object` (any JSON object), or `json_schema`.",
+        "safety_identifier": "A stable, hashed name of your end user.",
+        "seed": "The same seed with the same request gives the same answer, as far as the model can.",
+        "service_tier": "Which of the vendor's processing tiers to use.",
+        "stop": "Up to four texts, before any of which the model stops.",
+        "store": "Keep the answer for later retrieval.",
+        "stream": "Answer with server-sent events, as tokens are generated; `data: [DONE]` ends the stream.",
+        "stream_options": "Options of a stream; only with `stream`.",
+        "suffix": "The text that follows the completion, for models that can fill in the middle.",
+        "temperature": "0 to 2. Lower is more deterministic, higher more varied.",
+        "tool_choice": "`none`, `auto`, `required` (at least one call), a function to call, or a list of allowed ones.",
+        "tools": "The functions that the model may call.",
+        "ChatRequest.top_logprobs": "How many alternatives to show for each token; needs `logprobs`.",
+        "top_p": "Choose among the likeliest tokens that together have this probability.",
+        "user": "Older name of `safety_identifier`.",
+        "verbosity": "How wordy the answer is, for models that can be told.",
+        "web_search_options": "Search of the web by the model, where its vendor offers it.",
+        # Parts of requests
+        "include_usage": "Send the tokens used in a last chunk, with no choices.",
+        "include_obfuscation": "Pad chunks to equal size, where the vendor offers it.",
+        "JsonSchema.name": "Names the schema, for the model.",
+        "JsonSchema.schema": "The JSON Schema that the answer must be valid against.",
+        "strict": "Hold the model to the schema.",
+        "FunctionDefinition.parameters": "The JSON Schema of the arguments.",
+        "description": "What it is for: the model decides by it.",
+        "arguments": "The arguments as a JSON text.",
+        "reasoning_content": "What the model thought before it answered.",
+        "tool_call_id": "The call that this is the result of.",
+        "detail": "How closely to look at the image.",
+        "refusal": "Why the model refuses, if it does.",
+        # Answers
+        "id": "Unique; the same in all chunks of a stream.",
+        "Model.id": "The name to ask with: the id, or the alias that was asked for.",
+        "created": "Unix time in seconds.",
+        "choices": "The answers, as many as `n`. Empty in a stream's last chunk with the usage.",
+        "finish_reason": "`stop`: the model ended or met a stop text. `length`: `max_tokens` or the context was "
+        "reached. `tool_calls`: the model calls functions. null in a stream until the end.",
+        "usage": "Tokens used. In a stream only with `stream_options.include_usage`, in the last chunk.",
+        "system_fingerprint": "Names the weights and the engine that answered.",
+        "prompt_tokens": "Tokens read.",
+        "completion_tokens": "Tokens generated.",
+        "cached_tokens": "Those of the prompt that the engine still had from an earlier request.",
+        "top_logprobs": "The likeliest tokens at this place.",
+        "logprobs": "Log probabilities, if they were asked for.",
+        "delta": "What is new since the last chunk.",
+        "owned_by": "Who made the model.",
+        "meta_data": "What is known about the model beyond OpenAI's fields; null is not known.",
+        "max_sequence_length": "Tokens of prompt and answer together.",
+        "hidden_size": "The width of the model's embeddings.",
+        "max_output_length": "The most tokens in an answer.",
+        "quantisation": "How the weights are stored.",
+        "open_weights": "Whether `POST /completions` is offered.",
+        "hosted_by": "Who runs the model; `self` is this service.",
+        "region": "Where it runs.",
+        "license": "Of the weights.",
+        "aliases": "Other names of the model.",
+        "message": "For the person debugging.",
+        "Error.param": "The field at fault, with its path.",
+        "Error.code": "For the program; null if there is none.",
+        "ChatChoice.message": "The answer.",
+    }
+)
+
+OVERVIEW = """\
+An OpenAI-compatible API for the models that your organisation hosts and those that it buys.
+
+Change the two variables `OPENAI_BASE_URL` and `OPENAI_API_KEY`, and code written for OpenAI's API runs here. The same \
+API is served below `/v2` and `/v1`.
+
+**Authentication.** Send your key with every request: `Authorization: Bearer KEY`.
+
+**Errors** have OpenAI's shape. `param` names the field at fault with its path (`messages[1].content`), `code` is for \
+programs. Nothing is ignored in silence: a parameter that a model cannot honour is a 400 with the code \
+`unsupported_parameter`. Every answer carries an `x-request-id`.
+"""
+
+CHAT = """\
+Answers a conversation. With `stream`, the answer comes as server-sent events of type `ChatCompletionChunk`: the role \
+first, the `finish_reason` last, then `data: [DONE]`. A failure before the first event keeps its HTTP status; after \
+it, one event with `error` ends the stream.
+"""
+
+COMPLETION = """\
+Continues a raw text: no chat template, no message format. Offered for models with open weights; for others the answer \
+is a 400 that names the chat endpoint.
+"""

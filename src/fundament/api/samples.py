@@ -1,0 +1,114 @@
+"""The calls that the API reference shows: for each operation the same one in curl, Python and JavaScript.
+
+They work when pasted, with the key in OPENAI_API_KEY; the page in the browser puts its own address where
+`SAMPLE_ADDRESS` stands. It knows nothing of the document that they are shown in.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+SAMPLE_ADDRESS = "http://127.0.0.1:8080"
+BASE_URL = f"{SAMPLE_ADDRESS}/v2"
+
+Samples = list[dict[str, str]]
+
+
+def chat_samples(body: Mapping[str, Any]) -> Samples:
+    """Samples of a chat completion, whole and streamed; `body` is the request."""
+    model, messages = json.dumps(body["model"]), json.dumps(body["messages"])
+    python = f"    model={model},\n    messages={_listed(messages, 4)},\n"
+    script = f"  model: {model},\n  messages: {_listed(messages, 2)},\n"
+    return [
+        _curl(_post("/chat/completions", body)),
+        _python(
+            f"completion = client.chat.completions.create(\n{python})\nprint(completion.choices[0].message.content)"
+        ),
+        _javascript(
+            f"const completion = await client.chat.completions.create({{\n{script}}});\n"
+            "console.log(completion.choices[0].message.content);"
+        ),
+        _curl(_post("/chat/completions", {**body, "stream": True}, "--no-buffer "), "curl, streamed"),
+        _python(
+            f"stream = client.chat.completions.create(\n{python}    stream=True,\n)\nfor chunk in stream:\n"
+            '    print(chunk.choices[0].delta.content or "", end="", flush=True)',
+            "Python, streamed",
+        ),
+        _javascript(
+            f"const stream = await client.chat.completions.create({{\n{script}  stream: true,\n}});\n"
+            "for await (const chunk of stream) {\n"
+            '  process.stdout.write(chunk.choices[0].delta.content ?? "");\n}',
+            "JavaScript, streamed",
+        ),
+    ]
+
+
+def completion_samples(body: Mapping[str, Any]) -> Samples:
+    """Samples of a text completion; `body` is the request."""
+    python = "".join(f"    {name}={json.dumps(value)},\n" for name, value in body.items())
+    script = "".join(f"  {name}: {json.dumps(value)},\n" for name, value in body.items())
+    return [
+        _curl(_post("/completions", body)),
+        _python(f"completion = client.completions.create(\n{python})\nprint(completion.choices[0].text)"),
+        _javascript(
+            f"const completion = await client.completions.create({{\n{script}}});\n"
+            "console.log(completion.choices[0].text);"
+        ),
+    ]
+
+
+def list_models_samples() -> Samples:
+    return [
+        _curl(_get(f"{BASE_URL}/models")),
+        _python("for model in client.models.list():\n    print(model.id)"),
+        _javascript("for await (const model of client.models.list()) {\n  console.log(model.id);\n}"),
+    ]
+
+
+def retrieve_model_samples(model: str) -> Samples:
+    name = json.dumps(model)
+    return [
+        _curl(_get(f"{BASE_URL}/models/{model}")),
+        _python(f"model = client.models.retrieve({name})\nprint(model.meta_data)"),
+        _javascript(f"const model = await client.models.retrieve({name});\nconsole.log(model.meta_data);"),
+    ]
+
+
+def health_samples(path: str) -> Samples:
+    return [_curl(f"curl {SAMPLE_ADDRESS}{path}")]
+
+
+def _curl(source: str, label: str = "curl") -> dict[str, str]:
+    return {"lang": "shell", "label": label, "source": source}
+
+
+def _python(source: str, label: str = "Python") -> dict[str, str]:
+    client = f'from openai import OpenAI\n\nclient = OpenAI(base_url="{BASE_URL}")  # the key: OPENAI_API_KEY'
+    return {"lang": "python", "label": label, "source": f"{client}\n\n{source}"}
+
+
+def _javascript(source: str, label: str = "JavaScript") -> dict[str, str]:
+    client = (
+        f'import OpenAI from "openai";\n\nconst client = new OpenAI({{ baseURL: "{BASE_URL}" }});'
+        " // the key: OPENAI_API_KEY"
+    )
+    return {"lang": "javascript", "label": label, "source": f"{client}\n\n{source}"}
+
+
+def _get(url: str) -> str:
+    return f'curl {url} \\\n  -H "Authorization: Bearer $OPENAI_API_KEY"'
+
+
+def _post(path: str, body: Mapping[str, Any], options: str = "") -> str:
+    quoted = json.dumps(body, indent=2).replace("'", "'\\''")
+    return (
+        f'curl {options}{BASE_URL}{path} \\\n  -H "Authorization: Bearer $OPENAI_API_KEY" \\\n'
+        f"  -H \"Content-Type: application/json\" \\\n  -d '{quoted}'"
+    )
+
+
+def _listed(messages: str, indent: int) -> str:
+    """A JSON list of messages, a line each."""
+    inner = " " * (2 * indent)
+    lines = "".join(f"{inner}{json.dumps(message)},\n" for message in json.loads(messages))
+    return f"[\n{lines}{' ' * indent}]"

@@ -1,0 +1,187 @@
+"""The line before a backend: never too many inside, first come first served, and who leaves it leaves no trace."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fundament.backends.gate import Gate
+from fundament.errors import Unavailable
+
+
+async def settled() -> None:
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+class Visitor:
+    """One caller: waits in line, is inside until told to leave."""
+
+    def __init__(self, gate: Gate, places: int, log: list["Visitor"]) -> None:
+        self.places = places
+        self.inside = False
+        self._go = asyncio.Event()
+        self._log = log
+        self.task = asyncio.create_task(self._visit(gate))
+
+    async def _visit(self, gate: Gate) -> None:
+        await gate.enter(self.places)
+        self.inside = True
+        self._log.append(self)
+        try:
+            await self._go.wait()
+        finally:
+            self.inside = False
+            gate.leave(self.places)
+
+    def leave(self) -> None:
+        self._go.set()
+
+
+async def test_up_to_the_limit_enter_at_once_and_the_next_waits_for_the_first_to_leave() -> None:
+    gate = Gate(2, 5)
+    log: list[Visitor] = []
+    visitors = [Visitor(gate, 1, log) for _ in range(4)]
+    await settled()
+    assert log == visitors[:2]
+    assert (gate.free, gate.waiting) == (0, 2)
+    visitors[1].leave()
+    await settled()
+    assert log == visitors[:3]
+    for visitor in visitors:
+        visitor.leave()
+    await asyncio.gather(*(visitor.task for visitor in visitors))
+    assert (gate.free, gate.waiting) == (2, 0)
+
+
+async def test_a_full_line_turns_away_with_a_time_to_come_again() -> None:
+    gate = Gate(1, 1)
+    await gate.enter()
+    waiting = asyncio.create_task(gate.enter())
+    await settled()
+    with pytest.raises(Unavailable) as caught:
+        await gate.enter()
+    assert (caught.value.status, caught.value.code, caught.value.retry_after_s) == (503, "overloaded", 1)
+    gate.leave()
+    await waiting
+    assert gate.free == 0
+
+
+async def test_who_needs_several_places_is_not_overtaken_by_who_needs_one() -> None:
+    gate = Gate(3, 5)
+    log: list[Visitor] = []
+    visitors = [Visitor(gate, places, log) for places in (2, 3, 1)]
+    await settled()
+    assert log == visitors[:1]
+    visitors[0].leave()
+    await settled()
+    assert log == visitors[:2]
+    visitors[1].leave()
+    await settled()
+    assert log == visitors
+    visitors[2].leave()
+    await visitors[2].task
+
+
+async def test_who_gives_up_in_front_lets_those_behind_in() -> None:
+    gate = Gate(2, 5)
+    await gate.enter()
+    big = asyncio.create_task(gate.enter(2))
+    small = asyncio.create_task(gate.enter(1))
+    await settled()
+    assert not small.done()
+    big.cancel()
+    await settled()
+    assert small.done()
+    assert (gate.free, gate.waiting) == (0, 0)
+
+
+@pytest.mark.parametrize("leave_first", [True, False])
+async def test_a_place_that_frees_as_its_waiter_gives_up_goes_to_the_next(leave_first: bool) -> None:
+    gate = Gate(1, 5)
+    await gate.enter()
+    first, second = asyncio.create_task(gate.enter()), asyncio.create_task(gate.enter())
+    await settled()
+    if leave_first:
+        gate.leave()
+        first.cancel()
+    else:
+        first.cancel()
+        gate.leave()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    await asyncio.wait_for(second, 1)
+    assert (gate.free, gate.waiting) == (0, 0)
+    gate.leave()
+    assert gate.free == 1
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["come", "leave", "cancel", "tick"]), st.integers(0, 30), st.integers(1, 4)), max_size=60
+)
+
+
+@settings(max_examples=200)
+@given(limit=st.integers(1, 4), queue=st.integers(0, 6), steps=STEPS)
+def test_in_any_order_of_coming_leaving_and_giving_up_the_gate_keeps_count(
+    limit: int, queue: int, steps: list[tuple[str, int, int]]
+) -> None:
+    asyncio.run(play(limit, queue, steps))
+
+
+async def play(limit: int, queue: int, steps: list[tuple[str, int, int]]) -> None:
+    gate = Gate(limit, queue)
+    entered: list[Visitor] = []
+    visitors: list[Visitor] = []
+    for action, which, places in steps:
+        alive = [visitor for visitor in visitors if not visitor.task.done()]
+        if action == "come":
+            visitors.append(Visitor(gate, min(places, limit), entered))
+        elif action == "tick":
+            await settled()
+        elif alive:
+            visitor = alive[which % len(alive)]
+            visitor.leave() if action == "leave" else visitor.task.cancel()
+        inside = sum(visitor.places for visitor in visitors if visitor.inside)
+        assert 0 <= gate.free <= limit - inside
+        assert gate.waiting <= queue
+    await settled()
+    order = [visitors.index(visitor) for visitor in entered]
+    assert order == sorted(order), "somebody was overtaken"
+    for visitor in visitors:
+        visitor.leave()
+    ends = await asyncio.wait_for(asyncio.gather(*(v.task for v in visitors), return_exceptions=True), 5)
+    assert {type(end) for end in ends} <= {type(None), Unavailable, asyncio.CancelledError}
+    assert (gate.free, gate.waiting) == (limit, 0)
+
+
+async def test_a_thousand_visitors_that_may_give_up_at_any_moment_lose_no_place() -> None:
+    gate = Gate(4, 1000)
+    dice = random.Random(7)  # noqa: S311 - a test that is the same each time
+    most = inside = 0
+
+    async def visit() -> None:
+        nonlocal most, inside
+        places = dice.randint(1, 4)
+        await gate.enter(places)
+        inside += places
+        most = max(most, inside)
+        try:
+            await asyncio.sleep(dice.choice([0, 0.0005]))
+        finally:
+            inside -= places
+            gate.leave(places)
+
+    async def perhaps(visit: Callable[[], Awaitable[None]]) -> None:
+        try:
+            async with asyncio.timeout(dice.choice([0.0005, 0.01, 10])):
+                await visit()
+        except TimeoutError:
+            pass
+
+    await asyncio.gather(*(perhaps(visit) for _ in range(1000)))
+    assert most == 4
+    assert (gate.free, gate.waiting, inside) == (4, 0, 0)

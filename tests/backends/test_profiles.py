@@ -1,0 +1,224 @@
+"""What is sent to a server, field by field: honoured, taken without effect, or refused by name. Never just dropped."""
+
+from typing import Any, Literal
+
+import pytest
+
+from backends.played import call
+from fundament.backends.profiles import EMBEDDED, KNOWN, PROFILES, Profile, request_for
+from fundament.errors import InvalidRequest
+from fundament.protocol import chat, completions
+
+Kind = Literal["chat", "completions"]
+MESSAGES = [{"role": "user", "content": "x"}]
+# One valid value of each field that asks for something.
+CHAT_VALUES: dict[str, Any] = {
+    "model": "asked",
+    "messages": MESSAGES,
+    "audio": {"voice": "x", "format": "wav"},
+    "frequency_penalty": 0.5,
+    "function_call": {"name": "f"},
+    "functions": [{"name": "f", "parameters": {"type": "object"}}],
+    "logit_bias": {"1": 1},
+    "logprobs": True,
+    "max_completion_tokens": 5,
+    "max_tokens": 5,
+    "metadata": {"a": "b"},
+    "modalities": ["text", "audio"],
+    "moderation": {"model": "x"},
+    "n": 2,
+    "parallel_tool_calls": False,
+    "prediction": {"type": "content", "content": "x"},
+    "presence_penalty": 0.5,
+    "prompt_cache_key": "x",
+    "prompt_cache_options": {"a": "b"},
+    "prompt_cache_retention": "24h",
+    "reasoning_effort": "low",
+    "response_format": {"type": "json_object"},
+    "safety_identifier": "x",
+    "seed": 7,
+    "service_tier": "flex",
+    "stop": ["x"],
+    "store": True,
+    "stream": True,
+    "stream_options": {"include_usage": True},
+    "temperature": 0.5,
+    "tool_choice": "required",
+    "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
+    "top_logprobs": 2,
+    "top_p": 0.5,
+    "user": "x",
+    "verbosity": "low",
+    "web_search_options": {"search_context_size": "low"},
+}
+COMPLETION_VALUES: dict[str, Any] = {
+    "model": "asked",
+    "prompt": "x",
+    "best_of": 2,
+    "echo": True,
+    "frequency_penalty": 0.5,
+    "logit_bias": {"1": 1},
+    "logprobs": 2,
+    "max_tokens": 5,
+    "n": 2,
+    "presence_penalty": 0.5,
+    "seed": 7,
+    "stop": ["x"],
+    "stream": True,
+    "stream_options": {"include_usage": True},
+    "suffix": "x",
+    "temperature": 0.5,
+    "top_p": 0.5,
+    "user": "x",
+}
+VALUES: dict[str, dict[str, Any]] = {"chat": CHAT_VALUES, "completions": COMPLETION_VALUES}
+FIELDS = [(kind, name) for kind in VALUES for name in VALUES[kind]]
+BASE: dict[str, dict[str, Any]] = {
+    "chat": {"model": "asked", "messages": MESSAGES},
+    "completions": {"model": "asked", "prompt": "x"},
+}
+# Fields that the engine is sent under a name or with a value of its own.
+OWN_WAY: dict[str, dict[str, Any]] = {
+    "model": {"model": "engine"},
+    "max_completion_tokens": {"max_tokens": 5},
+    "stream": {"stream": True},
+    "stream_options": {"stream_options": {"include_usage": True}},
+}
+
+# Fields that become another request for the engine, and those that mean something beside others only.
+SHAPED = {"function_call", "functions", "parallel_tool_calls", "response_format", "tool_choice", "tools"}
+COMPANIONS = {
+    "function_call": {"functions": CHAT_VALUES["functions"]},
+    "parallel_tool_calls": {"tools": CHAT_VALUES["tools"]},
+    "tool_choice": {"tools": CHAT_VALUES["tools"]},
+}
+OTHERS = sorted(name for name, profile in PROFILES.items() if not profile.own)
+
+
+def sent(profile: Profile, kind: str, **fields: Any) -> dict[str, Any]:
+    body = BASE[kind] | fields
+    return request_for(profile, call(kind=kind, body=body, stream=bool(body.get("stream"))), "engine")
+
+
+def test_the_tables_of_this_test_have_every_field_of_both_requests() -> None:
+    assert set(CHAT_VALUES) == set(chat.ChatRequest.__struct_fields__) == KNOWN["chat"]
+    assert set(COMPLETION_VALUES) == set(completions.CompletionRequest.__struct_fields__) == KNOWN["completions"]
+    chat.validate({name: CHAT_VALUES[name] for name in CHAT_VALUES if name != "max_tokens"})
+    completions.validate(COMPLETION_VALUES)
+
+
+@pytest.mark.parametrize(("kind", "name"), FIELDS)
+def test_our_engine_honours_a_field_or_it_is_harmless_or_refused_by_name(kind: Kind, name: str) -> None:
+    value, others = VALUES[kind][name], COMPANIONS.get(name, {})
+    assert EMBEDDED.honoured is not None
+    if name in SHAPED and name in EMBEDDED.honoured[kind]:
+        assert sent(EMBEDDED, kind, **others, **{name: value}) != sent(EMBEDDED, kind, **others)
+    elif name in EMBEDDED.honoured[kind]:
+        expected = OWN_WAY.get(name, {name: value})
+        body = sent(EMBEDDED, kind, **{name: value})
+        assert {key: body[key] for key in expected} == expected
+    elif name in EMBEDDED.harmless:
+        assert sent(EMBEDDED, kind, **{name: value}) == sent(EMBEDDED, kind)
+    else:
+        with pytest.raises(InvalidRequest) as caught:
+            sent(EMBEDDED, kind, **others, **{name: value})
+        assert caught.value.param in {name, *others}
+        param = caught.value.param
+        assert caught.value.message == f"Unsupported parameter: '{param}' is not supported with this model."
+        assert caught.value.code == "unsupported_parameter"
+
+
+# The same as a list, so that nothing moves from "refused" to "dropped" unnoticed.
+def test_what_our_engine_takes_without_effect_is_known_to_have_none() -> None:
+    assert EMBEDDED.harmless == {
+        "metadata",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "service_tier",
+        "user",
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        ("completions", "best_of", 1),
+        ("completions", "echo", False),
+        ("chat", "modalities", ["text"]),
+        ("chat", "parallel_tool_calls", True),
+        ("chat", "store", False),
+        ("chat", "tool_choice", "none"),
+        ("chat", "tools", []),
+        ("chat", "reasoning_effort", None),
+        ("completions", "suffix", None),
+        ("chat", "temperature", None),
+    ],
+)
+def test_a_value_that_asks_for_nothing_changes_nothing(kind: Kind, name: str, value: object) -> None:
+    assert sent(EMBEDDED, kind, **{name: value}) == sent(EMBEDDED, kind)
+
+
+def test_our_engine_is_asked_as_openai_documents_its_defaults() -> None:
+    common = {
+        "model": "engine",
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "top_k": 0,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "return_progress": True,
+        "repeat_last_n": 32768,
+    }
+    assert sent(EMBEDDED, "chat") == common | {"messages": MESSAGES}
+    assert sent(EMBEDDED, "completions") == common | {"prompt": "x", "max_tokens": 16}
+    assert sent(EMBEDDED, "completions", max_tokens=5, temperature=0)["max_tokens"] == 5
+    assert sent(EMBEDDED, "completions", temperature=0)["temperature"] == 0
+
+
+@pytest.mark.parametrize("name", ["top_k", "repeat_last_n", "return_progress", "cache_prompt", "n_predict", "foo"])
+def test_what_openai_does_not_know_is_refused_where_nobody_may_read_it(name: str) -> None:
+    for profile in (EMBEDDED, PROFILES["openai"]):
+        with pytest.raises(InvalidRequest) as caught:
+            sent(profile, "chat", **{name: None})
+        assert caught.value.message == f"Unrecognized request argument supplied: {name}"
+        assert (caught.value.param, caught.value.code) == (name, "unknown_parameter")
+
+
+@pytest.mark.parametrize("name", [name for name in OTHERS if name != "openai"])
+def test_what_openai_does_not_know_reaches_servers_that_may(name: str) -> None:
+    assert sent(PROFILES[name], "chat", top_k=5)["top_k"] == 5
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("kind", ["chat", "completions"])
+def test_other_servers_are_sent_all_that_the_client_said(name: str, kind: Kind) -> None:
+    assert sent(PROFILES[name], kind, **VALUES[kind]) == VALUES[kind] | {"model": "engine"}
+
+
+def test_the_usage_of_a_stream_is_always_asked_for_and_the_clients_body_stays_its_own() -> None:
+    body = {"stream": True, "stream_options": {"include_usage": False, "include_obfuscation": False}}
+    assert sent(PROFILES["openai"], "chat", **body)["stream_options"] == {
+        "include_usage": True,
+        "include_obfuscation": False,
+    }
+    assert body["stream_options"] == {"include_usage": False, "include_obfuscation": False}
+    assert "stream_options" not in sent(PROFILES["openai"], "chat")
+    assert sent(PROFILES["openai"], "chat", stream=True)["stream_options"] == {"include_usage": True}
+
+
+@pytest.mark.parametrize(("seed", "expected"), [(0, 0), (2**32 - 2, 2**32 - 2), (2**32 - 1, 0), (-1, 2**32 - 2)])
+def test_a_seed_of_any_size_is_one_of_the_engines_and_never_the_one_for_random(seed: int, expected: int) -> None:
+    assert sent(EMBEDDED, "chat", seed=seed)["seed"] == expected
+    assert 0 <= sent(EMBEDDED, "chat", seed=2**70 + seed)["seed"] < 2**32 - 1
+
+
+@pytest.mark.parametrize("kind", ["image_url", "input_audio", "file"])
+def test_content_that_the_engine_cannot_take_is_refused_with_its_place(kind: str) -> None:
+    messages = [*MESSAGES, {"role": "user", "content": [{"type": "text", "text": "x"}, {"type": kind}]}]
+    with pytest.raises(InvalidRequest) as caught:
+        sent(EMBEDDED, "chat", messages=messages)
+    assert caught.value.param == "messages[1].content[1].type"
+    assert caught.value.code == "unsupported_value"
+    assert sent(PROFILES["openai"], "chat", messages=messages)["messages"] == messages

@@ -1,0 +1,195 @@
+"""The reference is true: its schemas are OpenAI's but for what docs/parameters.md says, its examples and samples run."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT202012
+
+from fundament.api.openapi import document
+from fundament.api.samples import SAMPLE_ADDRESS
+from parameter_table import stated_differences
+from programs import find_program
+from schema_differences import Document, differences
+from service import Reply, Service
+from specification import SPECIFICATION, assert_valid, read_sse
+
+MODEL = "SmolLM2-135M-Instruct"
+REFERENCE = document(MODEL)
+OPERATIONS = [(path, method) for path, item in REFERENCE["paths"].items() for method in item if method != "servers"]
+OPENAIS_NAMES = {
+    "ChatCompletion": "CreateChatCompletionResponse",
+    "ChatCompletionChunk": "CreateChatCompletionStreamResponse",
+    "Completion": "CreateCompletionResponse",
+    "Model": "Model",
+    "ModelList": "ListModelsResponse",
+    "ErrorResponse": "ErrorResponse",
+}
+
+
+def operation(path: str, method: str) -> dict[str, Any]:
+    return REFERENCE["paths"][path][method]
+
+
+def request_examples() -> list[Any]:
+    return [
+        pytest.param(path, example["value"], id=f"{path}-{name}")
+        for path in ("/chat/completions", "/completions")
+        for name, example in operation(path, "post")["requestBody"]["content"]["application/json"]["examples"].items()
+    ]
+
+
+def answer_examples() -> list[Any]:
+    responses = [(place, response) for place in OPERATIONS for response in operation(*place)["responses"].items()]
+    responses += [(("", "failure"), response) for response in REFERENCE["components"]["responses"].items()]
+    return [
+        pytest.param(content["schema"], example["value"], id=f"{path}-{method}-{status}-{media}-{name}")
+        for (path, method), (status, response) in responses
+        for media, content in response.get("content", {}).items()
+        for name, example in content["examples"].items()
+    ]
+
+
+def samples(lang: str) -> list[Any]:
+    return [
+        pytest.param(sample["source"], id=f"{path}-{sample['label']}")
+        for path, method in OPERATIONS
+        for sample in operation(path, method)["x-codeSamples"]
+        if sample["lang"] == lang
+    ]
+
+
+def assert_fits(schema: dict[str, str], value: Any) -> None:
+    """The value is valid against a schema of our own document."""
+    resource = Resource.from_contents(REFERENCE, default_specification=DRAFT202012)
+    registry = Registry().with_resource("ours", resource)
+    Draft202012Validator({"$ref": "ours" + schema["$ref"]}, registry=registry).validate(value)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [("ChatRequest", "CreateChatCompletionRequest"), ("CompletionRequest", "CreateCompletionRequest")],
+)
+def test_a_request_differs_from_openais_only_where_the_page_says_so(ours: str, theirs: str) -> None:
+    our_document, their_document = Document(REFERENCE), Document(json.loads(SPECIFICATION.read_bytes()))
+    found = set(differences(our_document, our_document.schema(ours), their_document, their_document.schema(theirs)))
+    stated = stated_differences(ours)
+    assert found - stated == set(), "differences that docs/parameters.md does not list"
+    assert stated - found == set(), "differences that docs/parameters.md lists and that are none"
+
+
+@pytest.mark.parametrize(("path", "body"), request_examples())
+def test_a_request_example_is_answered_as_the_reference_says(
+    embedded: Service, path: str, body: dict[str, Any]
+) -> None:
+    assert_fits(operation(path, "post")["requestBody"]["content"]["application/json"]["schema"], body)
+    reply = embedded.post(f"/v2{path}", body)
+    assert reply.status == 200, reply.body
+    content = operation(path, "post")["responses"]["200"]["content"]
+    if body.get("stream"):
+        *events, _ = read_sse(reply.body)
+        for event in events:
+            assert_fits(content["text/event-stream"]["schema"], json.loads(event))
+    else:
+        assert_fits(content["application/json"]["schema"], reply.json)
+
+
+@pytest.mark.parametrize(("schema", "value"), answer_examples())
+def test_an_answer_example_is_valid_here_and_against_openais_schema(schema: dict[str, str], value: Any) -> None:
+    assert_fits(schema, value)
+    if openais := OPENAIS_NAMES.get(schema["$ref"].rpartition("/")[2]):
+        if value.get("object") == "text_completion" and value["choices"][0]["finish_reason"] is None:
+            openais = "CreateCompletionStreamResponse"
+        assert_valid(openais, value)
+
+
+@pytest.mark.parametrize(
+    ("path", "method"), [place for place in OPERATIONS if place[1] == "get"], ids=lambda part: part
+)
+def test_what_is_only_read_is_answered_as_the_reference_says(embedded: Service, path: str, method: str) -> None:
+    base = "" if "servers" in REFERENCE["paths"][path] else "/v2"
+    reply: Reply = embedded.request("GET", base + path.replace("{id}", MODEL))
+    assert reply.status == 200
+    assert_fits(operation(path, method)["responses"]["200"]["content"]["application/json"]["schema"], reply.json)
+
+
+@pytest.mark.parametrize(
+    ("status", "key", "change"),
+    [("400", "its own", {"temperature": 3}), ("401", "sk-wrong", {}), ("404", "its own", {"model": "gpt-99"})],
+)
+def test_a_failure_is_worded_as_the_reference_says(
+    embedded: Service, status: str, key: str, change: dict[str, Any]
+) -> None:
+    example = operation("/chat/completions", "post")["requestBody"]["content"]["application/json"]["examples"]["simple"]
+    reply = embedded.post("/v2/chat/completions", example["value"] | change, key=key)
+    name = operation("/chat/completions", "post")["responses"][status]["$ref"].rpartition("/")[2]
+    response = REFERENCE["components"]["responses"][name]["content"]["application/json"]
+    assert reply.status == int(status)
+    assert reply.json == response["examples"]["failure"]["value"]
+    assert_fits(response["schema"], reply.json)
+
+
+def run(command: list[str], source: str, service: Service, directory: Path) -> str:
+    """What a pasted sample prints."""
+    file = directory / "sample"
+    if command[-1] == "node":
+        file = directory / "sample.mjs"
+    file.write_text(source.replace(SAMPLE_ADDRESS, f"http://127.0.0.1:{service.port}"))
+    done = subprocess.run(
+        [*command, file],
+        cwd=directory,
+        env=os.environ | {"OPENAI_API_KEY": service.key},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("source", samples("shell"))
+def test_a_curl_sample_works_when_pasted(
+    embedded: Service, tmp_path: Path, lacking: Callable[[str], NoReturn], source: str
+) -> None:
+    if find_program("curl", package="curl") is None:
+        lacking("curl")
+    printed = run(
+        ["bash"], source.replace("curl ", "curl --silent --show-error --fail-with-body ", 1), embedded, tmp_path
+    )
+    events = list(read_sse(printed.encode())) if printed.startswith("data: ") else [printed, "[DONE]"]
+    assert events.pop() == "[DONE]"
+    assert all("error" not in json.loads(event) for event in events)
+
+
+@pytest.mark.parametrize("source", samples("python"))
+def test_a_python_sample_works_when_pasted(embedded: Service, tmp_path: Path, source: str) -> None:
+    assert run([sys.executable], source, embedded, tmp_path).strip()
+
+
+@pytest.fixture(scope="module")
+def node_directory(tmp_path_factory: pytest.TempPathFactory, lacking: Callable[[str], NoReturn]) -> Path:
+    """A directory in which Node finds the official `openai` package."""
+    directory = tmp_path_factory.mktemp("node")
+    if find_program("node", package="nodejs") is None:
+        lacking("Node.js")
+    npm = find_program("npm", package="npm")
+    if npm is None:
+        lacking("npm")
+    command = [npm, "install", "--no-audit", "--no-fund", "--silent", "openai@6"]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=180, check=False)
+    if done.returncode != 0:
+        lacking(f"the npm package openai ({done.stderr.strip()[-300:]})")
+    return directory
+
+
+@pytest.mark.parametrize("source", samples("javascript"))
+def test_a_javascript_sample_works_when_pasted(embedded: Service, node_directory: Path, source: str) -> None:
+    assert run(["node"], source, embedded, node_directory).strip()
