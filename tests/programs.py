@@ -9,10 +9,13 @@ def find_program(*names: str, package: str) -> str | None:
     """The path of the first of these programs; Debian's package is installed if there is none and we are root."""
     found = next((path for name in names if (path := shutil.which(name))), None)
     if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": False, "timeout": 300}
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(["/usr/bin/apt-get", "update", "-qq"], env=environment, **quiet)
-        install = ["/usr/bin/apt-get", "install", "-qq", "--no-install-recommends", "--yes", package]
-        subprocess.run(install, env=environment, **quiet)
+        for command in (["update"], ["install", "--no-install-recommends", "--yes", package]):
+            subprocess.run(
+                [shutil.which("apt-get") or "", "-qq", *command],
+                env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
+                capture_output=True,
+                timeout=300,
+                check=False,
+            )
         found = next((path for name in names if (path := shutil.which(name))), None)
     return found

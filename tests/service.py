@@ -95,10 +95,14 @@ class Exchange:
     def __init__(self, connection: http.client.HTTPConnection) -> None:
         self._connection = connection
         self._socket = connection.sock
+        self._known_response: http.client.HTTPResponse | None = None
 
-    @cached_property
+    @property
     def _response(self) -> http.client.HTTPResponse:
-        return self._connection.getresponse()
+        # No cached_property: before Python 3.12 it has one lock for all instances, and exchanges would take turns.
+        if self._known_response is None:
+            self._known_response = self._connection.getresponse()
+        return self._known_response
 
     @property
     def status(self) -> int:
@@ -127,8 +131,8 @@ class Exchange:
         if reset:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         left_at = time.monotonic()
-        if "_response" in vars(self):
-            self._response.close()
+        if self._known_response is not None:
+            self._known_response.close()
         self._connection.close()
         return left_at
 

@@ -109,6 +109,7 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     slots: Count = 8
     batch_tokens: Count = 64
     threads: Count | None = None
+    chat_template: Text | None = None
     queue: QueueLength = 256
     open_weights: bool = True
     owned_by: Text = "fundament"
@@ -129,7 +130,7 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             msgspec.structs.force_setattr(self, "sha256", self.sha256.lower())
         if self.upstreams:
             for field in msgspec.structs.fields(ModelConfig):
-                local_only = field.name in ("sha256", "slots", "batch_tokens", "threads", "queue")
+                local_only = field.name in ("sha256", "slots", "batch_tokens", "threads", "chat_template", "queue")
                 if local_only and getattr(self, field.name) != field.default:
                     raise ValueError(f"{field.name} is for a local model (source); this one has upstreams")
 
@@ -306,13 +307,15 @@ def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
 def _resolved(config: Config, data_base: Path, file_directory: Path) -> Config:
     """The configuration with absolute paths, `~` expanded."""
     server = msgspec.structs.replace(config.server, data_dir=_absolute(config.server.data_dir, data_base))
-    models = tuple(
-        model
-        if model.source is None or model.source.startswith(("pypi:", "hf:"))
-        else msgspec.structs.replace(model, source=_absolute(model.source, file_directory))
-        for model in config.models
-    )
+    models = tuple(_with_absolute_paths(model, file_directory) for model in config.models)
     return msgspec.structs.replace(config, server=server, models=models)
+
+
+def _with_absolute_paths(model: ModelConfig, base: Path) -> ModelConfig:
+    paths = {"chat_template": model.chat_template}
+    if model.source is not None and not model.source.startswith(("pypi:", "hf:")):
+        paths["source"] = model.source
+    return msgspec.structs.replace(model, **{name: path and _absolute(path, base) for name, path in paths.items()})
 
 
 def _absolute(path: str, base: Path) -> str:

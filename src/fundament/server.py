@@ -21,7 +21,7 @@ from fundament.api.app import build_app
 from fundament.api.http import http_protocol
 from fundament.backends.client import Client
 from fundament.backends.gate import Gate
-from fundament.backends.profiles import EMBEDDED, PROFILES
+from fundament.backends.profiles import EMBEDDED, EMBEDDED_WITH_TOOLS, PROFILES
 from fundament.backends.upstream import Upstream
 from fundament.config import Config, ModelConfig
 from fundament.gateway.admission import Admission
@@ -50,6 +50,7 @@ class LocalModel(Struct, frozen=True, kw_only=True):
     hidden_size: int | None
     trained_context_tokens: int | None
     quantisation: str | None
+    native_tools: bool
 
 
 class WorkerInstructions(Struct, kw_only=True):
@@ -122,7 +123,7 @@ def _upstream(model: ModelConfig, local: LocalModel | None, outbox: Outbox) -> U
         gate = Gate(model.slots, model.queue)
         return Upstream(
             client=client,
-            profile=EMBEDDED,
+            profile=EMBEDDED_WITH_TOOLS if local.native_tools else EMBEDDED,
             gate=gate,
             model=model.id,
             fingerprint=local.fingerprint,

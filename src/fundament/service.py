@@ -64,8 +64,9 @@ def prepare(config: Config, environ: Mapping[str, str] = os.environ) -> Service:
         if model.source is None:
             continue
         path = locate(model.source, config.data_dir, sha256=model.sha256, terminal=sys.stderr)
-        local_models[model.id] = _local_model(path, next(ports))
-        engines.append(_engine(config, model, path, local_models[model.id]))
+        template = _chat_template(model)
+        local_models[model.id] = _local_model(path, next(ports), template)
+        engines.append(_engine(config, model, path, local_models[model.id], template))
     _write_engines(config.data_dir / "run" / "engines.json", local_models)
     sockets = _listen(config)
     workers = [
@@ -123,7 +124,17 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _local_model(path: Path, port: int) -> LocalModel:
+def _chat_template(model: ModelConfig) -> str | None:
+    """The template that the configuration puts in place of the one in the model's file."""
+    if model.chat_template is None:
+        return None
+    try:
+        return Path(model.chat_template).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"chat_template of {model.id}: {model.chat_template} cannot be read: {error}") from error
+
+
+def _local_model(path: Path, port: int, template: str | None) -> LocalModel:
     metadata = read_metadata(path)
     status = path.stat()
     identity = f"{path.name} {status.st_size} {status.st_mtime_ns} {__version__}"
@@ -134,10 +145,11 @@ def _local_model(path: Path, port: int) -> LocalModel:
         hidden_size=metadata.hidden_size,
         trained_context_tokens=metadata.context_length,
         quantisation=metadata.quantisation,
+        native_tools=metadata.template_knows_tools if template is None else "tools" in template,
     )
 
 
-def _engine(config: Config, model: ModelConfig, path: Path, local: LocalModel) -> Program:
+def _engine(config: Config, model: ModelConfig, path: Path, local: LocalModel, template: str | None) -> Program:
     instructions = EngineInstructions(
         model_path=str(path),
         port=local.port,
@@ -146,6 +158,7 @@ def _engine(config: Config, model: ModelConfig, path: Path, local: LocalModel) -
         slots=model.slots,
         batch_tokens=model.batch_tokens,
         threads=model.threads,
+        chat_template=template,
         gateway_workers=config.server.workers,
         log_level=config.server.log_level,
     )

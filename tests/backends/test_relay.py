@@ -206,6 +206,27 @@ def test_a_whole_answer_is_untouched_but_for_the_models_name(text: str, model: s
     )  # type: ignore[union-attr]
 
 
+NESTED = [{"metadata": {"model": "a value"}}, {"metadata": {"model": "upstream's"}}, {"tools": [{"model": "asked"}]}]
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("nested", NESTED)
+async def test_a_model_within_another_object_is_not_the_answers(nested: dict[str, Any], first: bool) -> None:
+    body = {**nested, "model": "upstream's"} if first else {"model": "upstream's", **nested}
+    whole = await relayed([encode(body)], stream=False).whole()
+    assert whole == encode(body | {"model": MODEL})
+    assert await relayed([encode(nested)], stream=False).whole() == encode(nested)
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_model_within_another_object_of_a_chunk_is_not_the_streams(first: bool) -> None:
+    nested = {"metadata": {"model": "a value"}}
+    body = {**nested, "model": "upstream's"} if first else {"model": "upstream's", **nested}
+    out, failure = await drain(relayed([event(nested) + event(body), event(body) + DONE]))
+    right = event(body | {"model": MODEL})
+    assert (out, failure) == (event(nested) + right + right + DONE, None)
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", b"[]", b'{"model": 5}', b'{"model": "\xff"}', b'{"usage": []}', b"[" * 100_000]
 )

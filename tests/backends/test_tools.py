@@ -131,12 +131,20 @@ def test_past_calls_and_results_are_told_as_text() -> None:
 
 
 def test_a_template_that_knows_tools_gets_what_the_choice_leaves_of_them() -> None:
-    named = {"type": "function", "function": {"name": "get_time"}}
-    shape = shaped(body(tools=TOOLS, tool_choice=named), native=True)
+    allowed = {"mode": "auto", "tools": [{"type": "function", "function": {"name": "get_time"}}]}
+    choice = {"type": "allowed_tools", "allowed_tools": allowed}
+    shape = shaped(body(tools=TOOLS, tool_choice=choice), native=True)
     assert shape["tools"] == [TOOLS[1]]
-    assert shape["tool_choice"] == "required"
+    assert shape["tool_choice"] == "auto"
     assert "grammar" not in shape
     assert shape["messages"] == [ASKED]
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "get_time"}}])
+def test_a_call_that_must_be_made_is_under_our_grammar_whatever_the_template_knows(choice: Any) -> None:
+    asked = body(tools=TOOLS, tool_choice=choice)
+    assert "grammar" in shaped(asked, native=True)
+    assert written_calls(asked, native=True) == "tools"
 
 
 def test_calls_are_looked_for_only_where_they_may_be() -> None:

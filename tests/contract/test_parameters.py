@@ -102,8 +102,9 @@ def test_every_parameter_of_openais_document_has_a_row(endpoint: str) -> None:
 
 
 def test_the_page_is_read_as_it_is_written() -> None:
-    text = "## Completions\n\n| Parameter | E | U |\n|---|---|---|\n| `echo` | **refused**; taken: `false`, `[1]` | **passed on** |\n"
-    assert parameters(text) == [Row("completions", "echo", "refused", "passed on", (False, [1]))]
+    row = "| `echo` | **refused**; taken: `false`, `[1]` | **sent** |"
+    text = f"## Completions\n\n| Parameter | Embedded engine | Upstream |\n|---|---|---|\n{row}\n"
+    assert parameters(text) == [Row("completions", "echo", "refused", "sent", (False, [1]))]
     with pytest.raises(AssertionError, match="without its bold word"):
         parameters(text.replace("**refused**", "refused"))
 

@@ -1,4 +1,4 @@
-"""The reference is true: its schemas are OpenAI's but for what docs/parameters.md says, its examples and samples run."""
+"""The reference is true: its schemas are OpenAI's where docs/parameters.md does not say otherwise, its samples run."""
 
 import json
 import os

@@ -86,6 +86,7 @@ def test_the_default_model_describes_itself_in_under_150_ms(model_path: Path) ->
         quantisation="Q4_1",
         tokenizer="gpt2",
         has_chat_template=True,
+        template_knows_tools=False,
     )
     assert min(durations_s) < 0.15
 
@@ -94,13 +95,13 @@ def test_the_default_model_describes_itself_in_under_150_ms(model_path: Path) ->
 def test_both_versions_of_the_format_are_read(file: Path, version: int) -> None:
     file.write_bytes(gguf(*COMPLETE, version=version, tensors=[tensor("a", 0), tensor("b", 128)]) + bytes(300))
 
-    assert read_metadata(file) == GgufMetadata("llama", "Tiny", "apache-2.0", 8192, 576, 30, "Q4_K_M", "gpt2", True)
+    assert read_metadata(file) == GgufMetadata("llama", "Tiny", "apache-2.0", 8192, 576, 30, "Q4_K_M", "gpt2", True, False)
 
 
 def test_what_the_file_does_not_say_is_none(file: Path) -> None:
     file.write_bytes(gguf(ARCHITECTURE))
 
-    assert read_metadata(file) == GgufMetadata("llama", None, None, None, None, None, None, None, False)
+    assert read_metadata(file) == GgufMetadata("llama", None, None, None, None, None, None, None, False, False)
 
 
 def test_the_lengths_are_those_of_the_files_own_architecture_wherever_it_is_named(file: Path) -> None:
@@ -239,3 +240,11 @@ def test_a_damaged_header_is_either_read_or_refused(tmp_path: Path, changes: lis
         assert isinstance(read_metadata(file), GgufMetadata)
     except WeightsError as error:
         assert str(file) in str(error)
+
+
+def test_a_template_that_speaks_of_tools_knows_them(file: Path) -> None:
+    template = ("tokenizer.chat_template", 8, "{% if tools %}{{ tools }}{% endif %}")
+    file.write_bytes(gguf(ARCHITECTURE, template))
+    assert read_metadata(file).template_knows_tools
+    file.write_bytes(gguf(ARCHITECTURE, ("tokenizer.chat_template", 8, "{{ messages }}")))
+    assert not read_metadata(file).template_knows_tools

@@ -1,117 +1,12 @@
-"""Each constraint of the two requests: what breaks it, and OpenAI's words, `param` and `code` for that."""
+"""What breaks a request beyond its numbers, and OpenAI's words, `param` and `code` for that."""
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
-from fundament.errors import InvalidRequest
 from fundament.protocol import chat, completions
 from fundament.protocol.validation import unknown_parameter
-
-Validate = Callable[[Mapping[str, Any]], object]
-CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
-COMPLETION: dict[str, Any] = {"model": "m", "prompt": "x"}
-
-
-def out_of_range(name: str, kind: str, side: str, bound: object, got: object) -> str:
-    sign, where = ("<=", "above maximum") if side == "above" else (">=", "below minimum")
-    return f"Invalid '{name}': {kind} {where} value. Expected a value {sign} {bound}, but got {got} instead."
-
-
-def wrong_type(name: str, expected: str, got: str) -> str:
-    return f"Invalid type for '{name}': expected {expected}, but got {got} instead."
-
-
-def empty_array(name: str) -> str:
-    return f"Invalid '{name}': empty array. Expected an array with minimum length 1, but got an empty array instead."
-
-
-def too_long(name: str, kind: str, limit: int, size: int) -> str:
-    article = "an" if kind[0] in "ao" else "a"
-    return (
-        f"Invalid '{name}': {kind} too long. Expected {article} {kind} with maximum length {limit}, "
-        f"but got {article} {kind} with length {size} instead."
-    )
-
-
-def refused(validate: Validate, body: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
-    with pytest.raises(InvalidRequest) as caught:
-        validate(body)
-    return caught.value.message, caught.value.param, caught.value.code
-
-
-RANGES = [
-    ("temperature", "decimal", 0, 2),
-    ("top_p", "decimal", 0, 1),
-    ("frequency_penalty", "decimal", -2, 2),
-    ("presence_penalty", "decimal", -2, 2),
-    ("max_tokens", "integer", 1, None),
-    ("n", "integer", 1, 128),
-]
-CHAT_RANGES = [*RANGES, ("max_completion_tokens", "integer", 1, None), ("top_logprobs", "integer", 0, 20)]
-COMPLETION_RANGES = [*RANGES, ("best_of", "integer", 1, 20), ("logprobs", "integer", 0, 5)]
-Case = tuple[Validate, dict[str, Any], str, str, int, int | None]
-CASES: list[Case] = [(chat.validate, CHAT, *row) for row in CHAT_RANGES]
-CASES += [(completions.validate, COMPLETION, *row) for row in COMPLETION_RANGES]
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_a_number_may_be_at_its_bounds_and_no_further(case: Case) -> None:
-    validate, base, name, kind, low, high = case
-    base = base | {"logprobs": True} if name == "top_logprobs" else base
-    step = 1 if kind == "integer" else 0.5
-    validate(base | {name: low})
-    under = low - step
-    expected = (out_of_range(name, kind, "below", low, under), name, f"{kind}_below_min_value")
-    assert refused(validate, base | {name: under}) == expected
-    if high is None:
-        validate(base | {name: 2**40})
-    else:
-        validate(base | {name: high})
-        for over in (high + step, 10**40):
-            expected = (out_of_range(name, kind, "above", high, over), name, f"{kind}_above_max_value")
-            assert refused(validate, base | {name: over}) == expected
-
-
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(
-    ("value", "got"), [("1", "a string"), (True, "a boolean"), ([1], "an array"), ({}, "an object")]
-)
-def test_a_number_is_not_read_from_anything_else(case: Case, value: object, got: str) -> None:
-    validate, base, name, kind, *_ = case
-    article = "an" if kind == "integer" else "a"
-    expected = (wrong_type(name, f"{article} {kind}", got), name, "invalid_type")
-    assert refused(validate, base | {name: value}) == expected
-
-
-@pytest.mark.parametrize(
-    ("validate", "base", "name"),
-    [(chat.validate, CHAT, name) for name in ("max_tokens", "n", "seed", "max_completion_tokens")]
-    + [(completions.validate, COMPLETION, name) for name in ("max_tokens", "n", "seed", "best_of")],
-)
-def test_an_integer_is_not_a_decimal(validate: Validate, base: dict[str, Any], name: str) -> None:
-    expected = (wrong_type(name, "an integer", "a decimal"), name, "invalid_type")
-    for decimal in (1.5, 1e300, float("inf")):
-        assert refused(validate, base | {name: decimal}) == expected
-
-
-@pytest.mark.parametrize("validate", [chat.validate, completions.validate])
-def test_every_optional_field_may_be_null_and_no_required_one(validate: Validate) -> None:
-    request, base = (
-        (chat.ChatRequest, CHAT) if validate is chat.validate else (completions.CompletionRequest, COMPLETION)
-    )
-    optional = [name for name in request.__struct_fields__ if name not in base]
-    validate(base | dict.fromkeys(optional))
-    for name in base:
-        _, param, code = refused(validate, base | {name: None})
-        assert (param, code) == (name, "invalid_type")
-        without = {key: value for key, value in base.items() if key != name}
-        assert refused(validate, without) == (
-            f"Missing required parameter: '{name}'.",
-            name,
-            "missing_required_parameter",
-        )
+from protocol.openai_words import CHAT, COMPLETION, empty_array, out_of_range, refused, too_long, wrong_type
 
 
 def json_schema(**fields: object) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def chat_requests(model: str) -> Json:
     """Bodies of `POST /chat/completions`; `simple` is the first that a user tries."""
     system = {"role": "system", "content": "You are a helpful assistant."}
     messages = [system, {"role": "user", "content": "What is the capital of Switzerland?"}]
-    simple = {"model": model, "messages": messages, "temperature": 0.1, "max_tokens": 64}
+    simple = {"model": model, "messages": messages, "temperature": 0.1, "max_tokens": 32}
     schema = {"name": "city", "schema": _CITY_SCHEMA, "strict": True}
     weather = [{"role": "user", "content": "What is the weather in Bern?"}]
     return {
@@ -50,7 +50,14 @@ def chat_requests(model: str) -> Json:
         },
         "tools": {
             "summary": "A function that must be called",
-            "value": {"model": model, "messages": weather, "tools": [_WEATHER], "tool_choice": "required"},
+            "value": {
+                "model": model,
+                "messages": weather,
+                "tools": [_WEATHER],
+                "tool_choice": "required",
+                "temperature": 0,
+                "max_tokens": 64,
+            },
         },
     }
 

@@ -15,7 +15,7 @@ class Fixed:
     """An endpoint that always answers the same, and 304 to who has it already."""
 
     def __init__(self, body: bytes, media_type: bytes, headers: Headers = ()) -> None:
-        self._body = body
+        self.body = body
         self._tag = b'"%b"' % hashlib.blake2b(body, digest_size=12).hexdigest().encode()
         kept = (b"etag", self._tag), (b"cache-control", b"no-cache"), *headers
         length = (b"content-length", b"%d" % len(body))
@@ -27,4 +27,4 @@ class Fixed:
         unchanged = self._tag in known or known == b"*"
         status, headers = (304, self._unchanged_headers) if unchanged else (200, self._headers)
         await send({"type": "http.response.start", "status": status, "headers": list(headers)})
-        await send({"type": "http.response.body", "body": b"" if unchanged else self._body})
+        await send({"type": "http.response.body", "body": b"" if unchanged else self.body})

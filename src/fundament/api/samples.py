@@ -6,7 +6,7 @@ They work when pasted, with the key in OPENAI_API_KEY; the page in the browser p
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 SAMPLE_ADDRESS = "http://127.0.0.1:8080"
 BASE_URL = f"{SAMPLE_ADDRESS}/v2"
@@ -16,9 +16,7 @@ Samples = list[dict[str, str]]
 
 def chat_samples(body: Mapping[str, Any]) -> Samples:
     """Samples of a chat completion, whole and streamed; `body` is the request."""
-    model, messages = json.dumps(body["model"]), json.dumps(body["messages"])
-    python = f"    model={model},\n    messages={_listed(messages, 4)},\n"
-    script = f"  model: {model},\n  messages: {_listed(messages, 2)},\n"
+    python, script = _fields(body, "    {}={},\n"), _fields(body, "  {}: {},\n")
     return [
         _curl(_post("/chat/completions", body)),
         _python(
@@ -45,8 +43,7 @@ def chat_samples(body: Mapping[str, Any]) -> Samples:
 
 def completion_samples(body: Mapping[str, Any]) -> Samples:
     """Samples of a text completion; `body` is the request."""
-    python = "".join(f"    {name}={json.dumps(value)},\n" for name, value in body.items())
-    script = "".join(f"  {name}: {json.dumps(value)},\n" for name, value in body.items())
+    python, script = _fields(body, "    {}={},\n"), _fields(body, "  {}: {},\n")
     return [
         _curl(_post("/completions", body)),
         _python(f"completion = client.completions.create(\n{python})\nprint(completion.choices[0].text)"),
@@ -107,8 +104,15 @@ def _post(path: str, body: Mapping[str, Any], options: str = "") -> str:
     )
 
 
-def _listed(messages: str, indent: int) -> str:
-    """A JSON list of messages, a line each."""
-    inner = " " * (2 * indent)
-    lines = "".join(f"{inner}{json.dumps(message)},\n" for message in json.loads(messages))
-    return f"[\n{lines}{' ' * indent}]"
+def _fields(body: Mapping[str, Any], line: str) -> str:
+    """A line a field, messages on lines of their own. JSON, Python and JavaScript write these values alike."""
+    indent = line[: -len(line.lstrip(" "))]
+    return "".join(line.format(name, _written(value, indent)) for name, value in body.items())
+
+
+def _written(value: Any, indent: str) -> str:
+    if not isinstance(value, list):
+        return json.dumps(value)
+    messages = cast("list[object]", value)
+    entries = "".join(f"{indent * 2}{json.dumps(message)},\n" for message in messages)
+    return f"[\n{entries}{indent}]"

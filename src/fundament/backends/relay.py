@@ -1,7 +1,8 @@
 """Answers of servers that speak OpenAI already: bytes pass untouched, but for the model's name and an unasked usage.
 
 It knows server-sent events and where usage, model and errors stand in them; it decodes an event only when it must.
-A JSON string cannot hold an unescaped quote, so `"usage":` and `"model":` in the raw bytes are always keys.
+A JSON string cannot hold an unescaped quote, so `"usage":` and `"model":` in the raw bytes are always keys; a key of
+which object, only decoding tells.
 """
 
 import re
@@ -17,7 +18,7 @@ from fundament.protocol.usage import Usage
 
 EVENT_LIMIT_BYTES = 16 * 1024 * 1024
 _DONE = b"[DONE]\n\n"
-_MODEL = re.compile(rb'"model":\s*"(?:[^"\\]|\\.)*"')
+_MODEL = re.compile(rb'"model":\s*("(?:[^"\\]|\\.)*")')
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NO_USAGE = re.compile(rb',\s*"usage":\s*null')
 
@@ -63,7 +64,12 @@ class RelayedAnswer:
             raise self._refused(body)
         self.usage = known.usage
         self.complete = True
-        return body if known.model == self._call.model else _MODEL.sub(lambda _: self._asked, body, count=1)
+        if known.model is None or known.model == self._call.model:
+            return body
+        field = _model_field(body, known.model)
+        if field is not None and body.count(field) == 1:
+            return body.replace(field, self._asked)
+        return msgspec.json.encode({**msgspec.json.decode(body), "model": self._call.model})
 
     async def read(self) -> bytes:
         while not self.complete:
@@ -108,10 +114,10 @@ class RelayedAnswer:
             self.complete = True
         if b'"error"' in events:
             events = self._before_error(events)
-        if self._model_field is None and (found := _MODEL.search(events)):
-            self._model_field = found[0]
+        if self._model_field is None and b'"model"' in events:
+            self._model_field = _streamed_model_field(events)
         if self._model_field is not None and self._model_field != self._asked:
-            events = _MODEL.sub(lambda _: self._asked, events)
+            events = events.replace(self._model_field, self._asked)
         if b'"usage"' in events:
             if not self._call.include_usage:
                 events = _NO_USAGE.sub(b"", events)
@@ -151,6 +157,22 @@ class RelayedAnswer:
 
 def _unreadable() -> UpstreamFailure:
     return UpstreamFailure("The upstream's answer is not the JSON it should be.", code="upstream_error")
+
+
+def _model_field(data: bytes, model: str) -> bytes | None:
+    """The bytes that name the model: other objects in an answer may have a `model`, too."""
+    compact = b'"model":' + msgspec.json.encode(model)
+    if compact in data:
+        return compact
+    return next((found[0] for found in _MODEL.finditer(data) if msgspec.json.decode(found[1]) == model), None)
+
+
+def _streamed_model_field(events: bytes) -> bytes | None:
+    for event in _split(events):
+        payload = _payload(event)
+        if payload is not None and (model := _accounted.decode(payload).model) is not None:
+            return _model_field(payload, model)
+    return None
 
 
 def _split(events: bytes) -> list[bytes]:

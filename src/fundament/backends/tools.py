@@ -69,6 +69,8 @@ def tool_use(body: Mapping[str, Any]) -> ToolUse:
 def shaped(body: Mapping[str, Any], *, native: bool) -> dict[str, Any]:
     """The chat request `body` as our engine takes it: without tools and formats, or with tools if those are `native`.
 
+    A call that must be made is always written under our grammar: llama.cpp answers in words all the same.
+
     Raises:
         InvalidRequest: as `tool_use`; or the format's schema cannot be held to.
     """
@@ -76,7 +78,7 @@ def shaped(body: Mapping[str, Any], *, native: bool) -> dict[str, Any]:
     rest = {name: value for name, value in body.items() if name not in _FIELDS}
     answer = _answer_schema(body.get("response_format"))
     messages: list[dict[str, Any]] = body["messages"]
-    if native and not use.legacy:
+    if native and not use.legacy and use.mode != "required":
         if answer is not None and not use.active:
             rest["grammar"] = json_grammar(answer)
         elif answer is not None:
@@ -95,7 +97,15 @@ def written_calls(body: Mapping[str, Any], *, native: bool) -> Literal["tools", 
     """Whether the answer to `body` has calls written in its text, and in which of the API's fields they belong."""
     if body.get("functions"):
         return "functions" if body.get("function_call") != "none" else None
-    return "tools" if body.get("tools") and body.get("tool_choice") != "none" and not native else None
+    if not body.get("tools") or body.get("tool_choice") == "none":
+        return None
+    return "tools" if not native or _is_forced(body.get("tool_choice")) else None
+
+
+def _is_forced(choice: str | Mapping[str, Any] | None) -> bool:
+    if isinstance(choice, Mapping):
+        return "allowed_tools" not in choice or choice["allowed_tools"]["mode"] == "required"
+    return choice == "required"
 
 
 def _native(body: Mapping[str, Any], use: ToolUse) -> dict[str, Any]:

@@ -71,6 +71,7 @@ class GgufMetadata:
     quantisation: str | None
     tokenizer: str | None
     has_chat_template: bool
+    template_knows_tools: bool
 
 
 def read_metadata(path: Path) -> GgufMetadata:
@@ -120,9 +121,10 @@ class _Header:
             if kind == _STRING and key in _KEPT_STRINGS:
                 found[key] = self._string(MAX_KEPT_STRING_BYTES)
             elif kind == _STRING:
-                self._skip(self._u64())
+                size = self._u64()
+                start = self._skip(size)
                 if key == _CHAT_TEMPLATE:
-                    found[key] = True
+                    found[key] = self._view.find(b"tools", start, start + size) >= 0
             elif kind == _ARRAY:
                 self._skip_array(key)
             elif scalar := _SCALARS.get(kind):
@@ -146,6 +148,7 @@ class _Header:
             quantisation=None if file_type is None else _QUANTISATIONS.get(file_type),
             tokenizer=_text(found.get("tokenizer.ggml.model")),
             has_chat_template=_CHAT_TEMPLATE in found,
+            template_knows_tools=found.get(_CHAT_TEMPLATE) is True,
         )
 
     def _check_tensors(self, tensor_count: int, found: dict[str, object]) -> None:

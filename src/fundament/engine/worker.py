@@ -22,7 +22,7 @@ class EngineInstructions(Struct, kw_only=True):
     """`context_tokens` is for each of `slots` requests that are decoded together.
 
     `batch_tokens` is how much of a prompt is computed in one step, in which neighbours wait and a cancellation is not
-    heard. `threads` None takes every core.
+    heard. `threads` None takes every core. `chat_template` None takes the one in the model's file.
     """
 
     model_path: str
@@ -32,6 +32,7 @@ class EngineInstructions(Struct, kw_only=True):
     slots: int
     batch_tokens: int
     threads: int | None
+    chat_template: str | None
     gateway_workers: int
     log_level: str
 
@@ -52,6 +53,8 @@ def start(instructions: EngineInstructions) -> object:
     params.cpuparams.n_threads = threads
     params.cpuparams_batch.n_threads = threads
     params.n_threads_http = instructions.slots * instructions.gateway_workers + SPARE_HTTP_THREADS
+    if instructions.chat_template is not None:
+        params.chat_template = instructions.chat_template
     params.endpoint_slots = True
     params.endpoint_metrics = True
     params.ui = False

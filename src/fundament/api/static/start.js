@@ -16,6 +16,7 @@
     agent: { disabled: true },
     mcp: { disabled: true },
     externalUrls: {},
+    defaultOpenAllTags: true,
     hideModels: true, // the types are shown where they are used
     hideClientButton: true,
     showDeveloperTools: "never",
