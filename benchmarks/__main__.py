@@ -27,7 +27,8 @@ def main() -> int:
     arguments = _arguments()
     # Ended from outside, leave through the `with` blocks as on Ctrl-C: they end what was started.
     for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, _leave)
+        if signal.getsignal(ending) is not signal.SIG_IGN:  # nohup
+            signal.signal(ending, _leave)
     names: list[str] = arguments.only or list(_CASES)
     try:
         run = _run(names, arguments.quick, _installed(names))

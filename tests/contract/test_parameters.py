@@ -17,8 +17,8 @@ PATHS = {"chat": "/v2/chat/completions", "completions": "/v2/completions"}
 SCHEMAS = {"chat": "CreateChatCompletionRequest", "completions": "CreateCompletionRequest"}
 
 FUNCTION = {"name": "look", "parameters": {"type": "object", "properties": {}, "additionalProperties": False}}
-TOOLS = {"tools": [{"type": "function", "function": FUNCTION}], "max_tokens": 40}
-FUNCTIONS = {"functions": [FUNCTION], "max_tokens": 40}
+TOOLS = {"tools": [{"type": "function", "function": FUNCTION}], "max_tokens": 4}
+FUNCTIONS = {"functions": [FUNCTION], "max_tokens": 4}
 
 # A value that asks for something, and what it needs beside it. The rest of the request is `base()`.
 ASKING: dict[str, dict[str, dict[str, Any]]] = {

@@ -95,7 +95,9 @@ def test_the_default_model_describes_itself_in_under_150_ms(model_path: Path) ->
 def test_both_versions_of_the_format_are_read(file: Path, version: int) -> None:
     file.write_bytes(gguf(*COMPLETE, version=version, tensors=[tensor("a", 0), tensor("b", 128)]) + bytes(300))
 
-    assert read_metadata(file) == GgufMetadata("llama", "Tiny", "apache-2.0", 8192, 576, 30, "Q4_K_M", "gpt2", True, False)
+    assert read_metadata(file) == GgufMetadata(
+        "llama", "Tiny", "apache-2.0", 8192, 576, 30, "Q4_K_M", "gpt2", True, False
+    )
 
 
 def test_what_the_file_does_not_say_is_none(file: Path) -> None:

@@ -126,10 +126,10 @@ def test_the_engines_slot_is_free_at_once(embedded: Service, stream: bool) -> No
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_prompt_whose_caller_left_is_not_read_to_its_end(embedded: Service, stream: bool) -> None:
-    """Reading goes in steps of `batch_tokens`, two dozen here, in each of which the engine hears nothing."""
+    """Reading goes in steps of `batch_tokens`, a dozen or so here, in each of which the engine hears nothing."""
 
     def long_prompt(number: int) -> dict[str, Any]:  # another one each time, so that nothing of it is cached
-        content = f"{stream} {number} dragons " * 250
+        content = f"{stream} {number} dragons " * 150
         return chat(MODEL, stream=stream, messages=[{"role": "user", "content": content}], max_tokens=1)
 
     started_at = time.monotonic()

@@ -55,6 +55,7 @@ def chat_requests(model: str) -> Json:
                 "messages": weather,
                 "tools": [_WEATHER],
                 "tool_choice": "required",
+                "parallel_tool_calls": False,
                 "temperature": 0,
                 "max_tokens": 64,
             },
