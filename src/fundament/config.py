@@ -63,6 +63,9 @@ DatabaseUrl = Annotated[
 ]
 
 
+DEFAULT_CONTEXT_TOKENS = 8192
+
+
 class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where and how the service listens; in a loaded configuration `data_dir` is absolute."""
 
@@ -105,7 +108,7 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     source: Source | None = None
     sha256: Digest | None = None
     aliases: tuple[ModelName, ...] = ()
-    context: Count = 8192
+    context: Count | None = None
     slots: Count = 8
     batch_tokens: Count = 64
     threads: Count | None = None
@@ -126,6 +129,8 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise ValueError(f"has {len(self.upstreams)} upstreams; one is supported, pools come later")
         if self.source is not None and not self.open_weights:
             raise ValueError("open_weights is false, but a local model (source) has open weights")
+        if self.source is not None and self.context is None:
+            msgspec.structs.force_setattr(self, "context", DEFAULT_CONTEXT_TOKENS)
         if self.sha256 is not None:
             msgspec.structs.force_setattr(self, "sha256", self.sha256.lower())
         if self.upstreams:

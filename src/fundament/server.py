@@ -146,7 +146,9 @@ def _upstream(model: ModelConfig, local: LocalModel | None, outbox: Outbox) -> U
 
 def _catalogue_model(model: ModelConfig, instructions: WorkerInstructions) -> CatalogueModel:
     local = instructions.local_models.get(model.id)
-    context = min(model.context, local.trained_context_tokens or model.context) if local else None
+    context = model.context
+    if context and local and local.trained_context_tokens:
+        context = min(context, local.trained_context_tokens)
     meta_data: Mapping[str, Any] = {
         "max_sequence_length": context,
         "hidden_size": local.hidden_size if local else None,

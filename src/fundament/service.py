@@ -18,7 +18,7 @@ from typing import TextIO
 import msgspec
 
 from fundament import __version__
-from fundament.config import Config, ModelConfig
+from fundament.config import DEFAULT_CONTEXT_TOKENS, Config, ModelConfig
 from fundament.engine.gguf import read_metadata
 from fundament.engine.weights import locate
 from fundament.engine.worker import EngineInstructions
@@ -154,7 +154,7 @@ def _engine(config: Config, model: ModelConfig, path: Path, local: LocalModel, t
         model_path=str(path),
         port=local.port,
         api_key=local.api_key,
-        context_tokens=model.context,
+        context_tokens=model.context or DEFAULT_CONTEXT_TOKENS,
         slots=model.slots,
         batch_tokens=model.batch_tokens,
         threads=model.threads,

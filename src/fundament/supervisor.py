@@ -16,7 +16,7 @@ import structlog
 
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 5.0
-STEADY_AFTER_S = 10.0  # a process that lived this long is started again without delay
+STEADY_AFTER_S = 3.0  # a process that lived this long is started again without delay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fundament.backends.profiles import EMBEDDED, PROFILES
-from fundament.backends.refusal import ENGINE_BROKE, owned, refusal
+from fundament.backends.refusal import owned, refusal
 from fundament.errors import (
     ContextLengthExceeded,
     RequestError,
@@ -183,7 +183,7 @@ def test_a_broken_connection_to_our_own_engine_is_said_in_our_own_words() -> Non
     starting = owned(EMBEDDED, UpstreamUnreachable("refused"))
     assert (type(starting), starting.code, starting.retry_after_s) == (Unavailable, "model_starting", 2)
     broke = owned(EMBEDDED, UpstreamFailure("cut"))
-    assert (type(broke), broke.code, broke.message) == (ServerFailure, "engine_error", ENGINE_BROKE)
+    assert (type(broke), broke.code, broke.retry_after_s) == (Unavailable, "model_starting", 2)
     late = UpstreamTimeout("late")
     assert owned(EMBEDDED, late) is late
     for failure in (UpstreamUnreachable("refused"), UpstreamFailure("cut"), late):

@@ -14,7 +14,7 @@ from fundament.backends.client import Client
 from fundament.backends.gate import Gate
 from fundament.backends.profiles import EMBEDDED, PROFILES, Profile
 from fundament.backends.upstream import Upstream
-from fundament.errors import ContextLengthExceeded, InvalidRequest, RequestError, ServerFailure, Unavailable
+from fundament.errors import ContextLengthExceeded, InvalidRequest, RequestError, Unavailable
 from fundament.outbox import Outbox
 from scripted_answers import Answer, Close, Hang, chat_answer, chat_stream, error_answer, json_answer
 from scripted_upstream import ScriptedUpstream
@@ -100,7 +100,7 @@ async def test_our_engine_needs_a_place_for_each_choice_and_refuses_more_than_it
         assert server.gate.free == 2
 
 
-async def test_an_engine_that_is_not_there_is_starting_and_one_that_breaks_is_broken(
+async def test_an_engine_that_is_not_there_or_dies_before_it_answers_is_starting(
     upstream: ScriptedUpstream,
 ) -> None:
     async with upstream_at("http://127.0.0.1:1", EMBEDDED) as server:
@@ -109,7 +109,7 @@ async def test_an_engine_that_is_not_there_is_starting_and_one_that_breaks_is_br
         assert (starting.value.code, starting.value.retry_after_s) == ("model_starting", 2)
     upstream.answer(Answer([Close()]))
     async with upstream_at(upstream.base_url, EMBEDDED) as server:
-        with pytest.raises(ServerFailure):
+        with pytest.raises(Unavailable):
             await server.open(call(body=BODY))
 
 

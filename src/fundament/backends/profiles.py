@@ -139,11 +139,10 @@ def _honoured_part(profile: Profile, call: Call) -> dict[str, Any]:
         if name in honoured:
             part[name] = value
         elif value not in profile.neutral.get(name, ()):
-            raise InvalidRequest(
-                f"Unsupported parameter: '{name}' is not supported with this model.",
-                param=name,
-                code="unsupported_parameter",
-            )
+            raise _unsupported(name)
+    options: dict[str, Any] = part.get("stream_options") or {}
+    if options.get("include_obfuscation"):
+        raise _unsupported("stream_options.include_obfuscation")
     if "max_completion_tokens" in part:
         part["max_tokens"] = part.pop("max_completion_tokens")
     if "seed" in part:
@@ -152,6 +151,12 @@ def _honoured_part(profile: Profile, call: Call) -> dict[str, Any]:
         _refuse_what_is_not_text(part["messages"])
         part = shaped(part, native=profile.native_tools)
     return part
+
+
+def _unsupported(param: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Unsupported parameter: '{param}' is not supported with this model.", param=param, code="unsupported_parameter"
+    )
 
 
 def _refuse_what_is_not_text(messages: list[dict[str, Any]]) -> None:

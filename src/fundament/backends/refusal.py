@@ -18,7 +18,6 @@ from fundament.errors import (
     UpstreamFailure,
     UpstreamRefused,
     UpstreamTimeout,
-    UpstreamUnreachable,
 )
 
 _RESTART_S = 2  # about what an engine needs to be back
@@ -71,15 +70,13 @@ def refusal(  # noqa: PLR0911 - a table of cases
 
 
 def owned(profile: Profile, failure: RequestError) -> RequestError:
-    """A broken connection, in the words for our own engine where it was that."""
-    if profile.own and isinstance(failure, UpstreamUnreachable):
+    """A request that got no answer, in the words for our own engine where it was that: it is about to be back."""
+    if profile.own and isinstance(failure, UpstreamFailure):
         return Unavailable(
             "The model's engine is starting or restarting. Please retry.",
             code="model_starting",
             retry_after_s=_RESTART_S,
         )
-    if profile.own and isinstance(failure, UpstreamFailure):
-        return ServerFailure(ENGINE_BROKE, code="engine_error")
     return failure
 
 

@@ -48,7 +48,14 @@ class FilePart(Closed, tag_field="type", tag="file"):
     file: File
 
 
-TextParts = Annotated[list[TextPart], Meta(min_length=1)]
+class OnlyText(Closed):
+    """A part where no other kind may stand: `TextPart`, its type required, which msgspec does in unions only."""
+
+    type: Literal["text"]
+    text: str
+
+
+TextParts = Annotated[list[OnlyText], Meta(min_length=1)]
 UserParts = Annotated[list[TextPart | ImagePart | AudioPart | FilePart], Meta(min_length=1)]
 AssistantParts = Annotated[list[TextPart | RefusalPart], Meta(min_length=1)]
 
