@@ -52,6 +52,9 @@ def start(instructions: EngineInstructions) -> object:
     params.n_ubatch = instructions.batch_tokens
     params.cpuparams.n_threads = threads
     params.cpuparams_batch.n_threads = threads
+    # Threads that wait for each other sleep: the gateway needs the cores that they would spin on.
+    params.cpuparams.poll = 0
+    params.cpuparams_batch.poll = 0
     params.n_threads_http = instructions.slots * instructions.gateway_workers + SPARE_HTTP_THREADS
     if instructions.chat_template is not None:
         params.chat_template = instructions.chat_template
