@@ -282,3 +282,25 @@ def test_an_answer_that_is_given_up_knows_what_was_read_and_written_so_far(
     assert 0 <= used.prompt_tokens <= right["prompt_tokens"]
     if asked.choices == 1 and b"prompt_progress" in wire[: wire.rfind(b"\n\n") + 1]:
         assert used.prompt_tokens == right["prompt_tokens"]
+
+
+@pytest.mark.parametrize("kind", ["chat", "completions"])
+async def test_a_stream_tells_the_engines_own_count_and_not_that_of_its_chunks(kind: str) -> None:
+    # The token that ends an answer counts and has no text; a character that takes several tokens comes in one chunk.
+    chunks = one_choice(kind, 0, 5, ["a", "b"])
+    counted = b"".join(chunks).replace(b'"completion_tokens": 2', b'"completion_tokens": 4')
+    asked = call(kind=kind, include_usage=True)
+    streamed = translated(asked, [counted + DONE])
+    *_, last, _done = read_sse(b"".join(await drain(streamed)))
+    told = json.loads(last)["usage"]
+    whole = translated(call(kind=kind, stream=False), [counted + DONE])
+    assert told == json.loads(await whole.whole())["usage"]
+    assert told["completion_tokens"] == streamed.usage.completion_tokens == 4
+
+
+async def test_a_stream_that_breaks_knows_what_was_written_before_it_is_closed() -> None:
+    chunks = one_choice("chat", 0, 5, ["a", "b"])[:-2]
+    answer = translated(call(include_usage=True), chunks, UpstreamFailure("cut"))
+    with pytest.raises(ServerFailure):
+        await drain(answer)
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (5, 2)

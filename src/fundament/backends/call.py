@@ -37,8 +37,10 @@ class Call:
 class Answer(Protocol):
     """An answer that is under way. `usage` is final once the answer is; before, it is what is known so far."""
 
-    usage: Usage | None
     complete: bool
+
+    @property
+    def usage(self) -> Usage | None: ...
 
     async def whole(self) -> bytes:
         """The body of an answer that is not streamed.

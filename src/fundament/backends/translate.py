@@ -17,8 +17,6 @@ from fundament.errors import RequestError, ServerFailure, UpstreamFailure
 from fundament.protocol.usage import Usage
 
 _DONE = b"data: [DONE]\n\n"
-
-
 _chunk_decoder = msgspec.json.Decoder(EngineChunk)
 _encode = msgspec.json.Encoder().encode
 
@@ -43,7 +41,6 @@ class TranslatedAnswer:
         *,
         written_calls: Literal["tools", "functions"] | None = None,
     ) -> None:
-        self.usage: Usage | None = None
         self.complete = False
         self._call = call
         self._response = response
@@ -63,13 +60,23 @@ class TranslatedAnswer:
             "system_fingerprint": fingerprint,
         }
 
+    @property
+    def usage(self) -> Usage:
+        """The usage of all choices together, so far; the `n` choices of a prompt read it once."""
+        usages = list(self._usages.values())
+        read = [usage.prompt_tokens for usage in usages] or list(self._prompts.values())
+        prompt_tokens = sum(read) // min(self._call.n, max(len(read), 1))
+        completion_tokens = sum(usage.completion_tokens for usage in usages) if self.complete else self._generated
+        details = usages[0].prompt_tokens_details if usages else None
+        return Usage(prompt_tokens, completion_tokens, prompt_tokens + completion_tokens, details)
+
     async def read(self) -> bytes:
         while not self.complete:
             events: list[bytes] = []
             for chunk in await self._next_chunks():
                 if chunk is None:
-                    events.append(self._ending())
                     self.complete = True
+                    events.append(self._ending())
                 else:
                     events += [self._event(choice) for choice in self._choices(chunk)]
             if events:
@@ -85,15 +92,12 @@ class TranslatedAnswer:
                     continue
                 for choice in self._choices(chunk):
                     folded.setdefault(choice.index, FoldedChoice(choice.index)).add(choice)
-        self._settle()
         chat = self._call.kind == "chat"
         choices = [folded[index].message() if chat else folded[index].completion() for index in sorted(folded)]
         kind = {"object": "chat.completion"} if chat else {}
         return _encode({**self._head, **kind, "choices": choices, "usage": self._usage_object()})
 
     def close(self) -> None:
-        if not self.complete:
-            self._settle()
         self._response.close(wanted_all=self.complete)
         self._on_close()
 
@@ -153,22 +157,12 @@ class TranslatedAnswer:
         return b"data: %b\n\n" % _encode(chunk)
 
     def _ending(self) -> bytes:
-        self._settle()
         if not self._call.include_usage:
             return _DONE
         return b"data: %b\n\n%b" % (_encode({**self._head, "choices": [], "usage": self._usage_object()}), _DONE)
 
-    def _settle(self) -> None:
-        """The usage of all choices together; the `n` choices of a prompt read it once."""
-        usages = list(self._usages.values())
-        read = [usage.prompt_tokens for usage in usages] or list(self._prompts.values())
-        prompt_tokens = sum(read) // min(self._call.n, max(len(read), 1))
-        completion_tokens = sum(usage.completion_tokens for usage in usages) if self.complete else self._generated
-        details = usages[0].prompt_tokens_details if usages else None
-        self.usage = Usage(prompt_tokens, completion_tokens, prompt_tokens + completion_tokens, details)
-
     def _usage_object(self) -> dict[str, Any]:
-        usage = self.usage or Usage()
+        usage = self.usage
         return {
             "prompt_tokens": usage.prompt_tokens,
             "completion_tokens": usage.completion_tokens,

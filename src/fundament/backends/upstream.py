@@ -111,7 +111,7 @@ class Upstream:
         """
         prompt = call.body.get("prompt")
         if call.kind == "chat":
-            counted = await self._ask("/v1/chat/completions/input_tokens", body)
+            counted = await self._ask(f"{self.profile.prefix}{call.path}/input_tokens", body)
             tokens = counted.input_tokens
         elif isinstance(prompt, str):
             counted = await self._ask("/tokenize", _encode({"content": prompt}))
