@@ -1,7 +1,7 @@
 """Grammars that hold our engine to a form: JSON by a schema, calls of functions. Written for llguidance, in its Lark.
 
 llama.cpp decodes under them; the same library, as a Python package, checks them here first, because the engine answers
-without any grammar when it cannot compile one. It knows no request; `tools.py` and `profiles.py` do.
+without any grammar when it cannot compile one. It knows no request; `tools.py` and `body.py` do.
 """
 
 import json

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import msgspec
 
+from fundament.backends.body import request_for
 from fundament.backends.call import Answer, Call
 from fundament.backends.client import Client, Response
 from fundament.backends.gate import Gate
-from fundament.backends.profiles import Profile, request_for
+from fundament.backends.profiles import Profile
 from fundament.backends.refusal import owned, refusal
 from fundament.backends.relay import RelayedAnswer
 from fundament.backends.tools import written_calls

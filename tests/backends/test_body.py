@@ -5,7 +5,8 @@ from typing import Any, Literal
 import pytest
 
 from backends.played import call
-from fundament.backends.profiles import EMBEDDED, KNOWN, PROFILES, Profile, request_for
+from fundament.backends.body import KNOWN, request_for
+from fundament.backends.profiles import EMBEDDED, PROFILES, Profile
 from fundament.errors import InvalidRequest
 from fundament.protocol import chat, completions
 
