@@ -22,8 +22,12 @@ slots = {slots}
 """
 
 
+FAMILIES = ("vllm", "sglang", "llama-server", "generic")
+
+
 def scripted_config(base_url: str) -> str:
-    """A catalogue of upstream models: bought and open, and one for each way of being difficult."""
+    """A catalogue of upstream models: bought and open, one for each way of being difficult, one for each family."""
+    families = "".join(_family(name, base_url) for name in FAMILIES)
     return f"""
 [server]
 max_body_bytes = 1_000_000
@@ -71,4 +75,15 @@ queue = 1
 id = "unreachable-model"
 [[models.upstreams]]
 base_url = "http://127.0.0.1:{free_port()}/v1"
+{families}"""
+
+
+def _family(profile: str, base_url: str) -> str:
+    return f"""
+[[models]]
+id = "{profile}-model"
+[[models.upstreams]]
+base_url = "{base_url}"
+model = "org/{profile}-model"
+profile = "{profile}"
 """

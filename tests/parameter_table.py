@@ -1,4 +1,7 @@
-"""docs/parameters.md, read as data: a row a parameter, a row a difference. It knows the page's form, not its truth."""
+"""docs/parameters.md, read as data: a row a parameter, a row a change by a profile, a row a difference.
+
+It knows the page's form, not its truth.
+"""
 
 import re
 from dataclasses import dataclass
@@ -30,6 +33,34 @@ def parameters(text: str | None = None) -> list[Row]:
             taken = tuple(msgspec.json.decode(value) for value in re.findall("`([^`]*)`", values))
             rows.append(Row(ENDPOINTS[title], cells[0].strip("`"), _word(cells[1]), _word(cells[2]), taken))
     return rows
+
+
+def extensions() -> dict[str, set[str]]:
+    """The parameters that OpenAI does not know, with the endpoints of the embedded engine that take them."""
+    rows = [cells for title, cells in _table_rows(PAGE.read_text()) if title == "Parameters that OpenAI does not know"]
+    return {cells[0].strip("`"): set(cells[2].split(", ")) for cells in rows if cells[0].startswith("`")}
+
+
+@dataclass(frozen=True)
+class Change:
+    """What the page says that a profile does with one parameter; `values` are those in the cell, after its word."""
+
+    profile: str
+    endpoint: str
+    name: str
+    word: str
+    values: tuple[Any, ...]
+
+
+def changes_by_profiles() -> list[Change]:
+    """The rows of "What a profile changes", one for each profile that a row names."""
+    changes: list[Change] = []
+    for title, cells in _table_rows(PAGE.read_text()):
+        if title == "What a profile changes" and cells[0] in ENDPOINTS:
+            values = tuple(msgspec.json.decode(value) for value in re.findall("`([^`]*)`", cells[3]))
+            endpoint, name, word = ENDPOINTS[cells[0]], cells[1].strip("`"), _word(cells[3])
+            changes += [Change(profile, endpoint, name, word, values) for profile in re.findall("`([^`]*)`", cells[2])]
+    return changes
 
 
 def stated_differences(schema: str, text: str | None = None) -> set[str]:

@@ -16,7 +16,7 @@ Raise these, never return them; `api/` renders them once, at the edge.
         ├── BodyTooLarge           413
         ├── UpstreamRefused        4xx   the upstream's own refusal, passed on
         ├── ServerFailure          500   a fault of ours
-        ├── UpstreamFailure        502   the upstream broke its protocol or refused our credential
+        ├── UpstreamFailure        502   the upstream broke its protocol, refused our credential or model
         │   └── UpstreamUnreachable      no connection to it: nothing was sent
         ├── Unavailable            503   engine starting, failed or full; service stopping
         └── UpstreamTimeout        504

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -21,7 +22,7 @@ from fundament.api.app import build_app
 from fundament.api.http import http_protocol
 from fundament.backends.client import Client
 from fundament.backends.gate import Gate
-from fundament.backends.profiles import EMBEDDED, EMBEDDED_WITH_TOOLS, PROFILES
+from fundament.backends.profiles import EMBEDDED, PROFILES
 from fundament.backends.upstream import Upstream
 from fundament.config import Config, ModelConfig
 from fundament.gateway.admission import Admission
@@ -51,6 +52,8 @@ class LocalModel(Struct, frozen=True, kw_only=True):
     trained_context_tokens: int | None
     quantisation: str | None
     native_tools: bool
+    thinks: bool
+    middle_tokens: tuple[int, int, int] | None
 
 
 class WorkerInstructions(Struct, kw_only=True):
@@ -123,7 +126,7 @@ def _upstream(model: ModelConfig, local: LocalModel | None, outbox: Outbox) -> U
         gate = Gate(model.slots, model.queue)
         return Upstream(
             client=client,
-            profile=EMBEDDED_WITH_TOOLS if local.native_tools else EMBEDDED,
+            profile=replace(EMBEDDED, native_tools=local.native_tools, thinks=local.thinks, middle=local.middle_tokens),
             gate=gate,
             model=model.id,
             fingerprint=local.fingerprint,

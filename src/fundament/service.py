@@ -146,6 +146,8 @@ def _local_model(path: Path, port: int, template: str | None) -> LocalModel:
         trained_context_tokens=metadata.context_length,
         quantisation=metadata.quantisation,
         native_tools=metadata.template_knows_tools if template is None else "tools" in template,
+        thinks=metadata.template_thinks if template is None else "enable_thinking" in template,
+        middle_tokens=metadata.middle_tokens,
     )
 
 

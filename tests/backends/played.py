@@ -64,6 +64,7 @@ def call(**changes: Any) -> Call:
         "include_usage": False,
         "prompts": 1,
         "n": 1,
+        "kept": 1,
         "id": "chatcmpl-1",
         "created": 1767225600,
     }

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fundament.backends.profiles import EMBEDDED, PROFILES
+from fundament.backends.profiles import EMBEDDED, PROFILES, Profile
 from fundament.backends.refusal import owned, refusal
 from fundament.errors import (
     ContextLengthExceeded,
+    InvalidRequest,
     RequestError,
     ServerFailure,
     Unavailable,
@@ -23,9 +24,16 @@ from fundament.errors import (
 OTHER = PROFILES["openai"]
 
 
-def refused(status: int, body: object, *, own: bool = False, headers: dict[bytes, bytes] | None = None) -> RequestError:
+def refused(
+    status: int,
+    body: object,
+    *,
+    own: bool = False,
+    headers: dict[bytes, bytes] | None = None,
+    profile: Profile = OTHER,
+) -> RequestError:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return refusal(EMBEDDED if own else OTHER, status, data, headers or {}, "messages")
+    return refusal(EMBEDDED if own else profile, status, data, headers or {}, "messages")
 
 
 def error(**fields: Any) -> dict[str, Any]:
@@ -119,6 +127,154 @@ def test_a_prompt_that_is_too_long_for_llama_cpp_is_said_in_openais_words(own: b
         assert (failure.status, failure.param, failure.code) == (400, "messages", "context_length_exceeded")
 
 
+# As the servers' sources have them. docs/profiles.md has the places.
+TOO_LONG = [
+    (
+        "vllm",
+        (
+            "This model's maximum context length is 512 tokens. However, your prompt contains 1231 input tokens, which "
+            "exceeds this limit even without any output tokens. Please reduce the length of the input prompt. "
+            "(parameter=input_tokens, value=1231)"
+        ),
+    ),
+    ("sglang", "The input (1231 tokens) is longer than the model's context length (512 tokens)."),
+]
+# Where the prompt's length is not told, or is not all of it, the server's own sentence is the better one.
+SOMEHOW_TOO_LONG = [
+    (
+        "vllm",
+        (
+            "This model's maximum context length is 512 tokens. However, your prompt contains at least 513 input "
+            "tokens, which exceeds this limit even without any output tokens."
+        ),
+    ),
+    (
+        "vllm",
+        (
+            "This model's maximum context length is 512 tokens. However, your prompt contains 90000 characters (more "
+            "than 8192 characters, which is the upper bound for 512 input tokens)."
+        ),
+    ),
+    (
+        "vllm",
+        (
+            "This model's maximum context length is 8192 tokens. However, you requested 8203 tokens (7691 in the "
+            "messages, 512 in the completion). Please reduce the length of the messages or completion."
+        ),
+    ),
+    ("vllm", "Input length (1231) exceeds model's maximum context length (512)."),
+    ("vllm", "The decoder prompt (length 1231) is longer than the maximum model length of 512. Make sure that"),
+    (
+        "sglang",
+        (
+            "Requested token count exceeds the model's maximum context length of 202752 tokens. You requested a total "
+            "of 202941 tokens: 170941 tokens from the input messages and 32000 tokens for the completion."
+        ),
+    ),
+    ("sglang", "Input length (160062 tokens) exceeds the maximum allowed length (59862 tokens). Use a shorter input"),
+    ("llama-server", "the request exceeds the available context size. try increasing the context size"),
+    (
+        "vllm",
+        f"This model's maximum context length is {'9' * 5000} tokens. However, your prompt contains 1 input tokens",
+    ),
+]
+
+
+@pytest.mark.parametrize("name", ["itself", "generic"])
+@pytest.mark.parametrize("status", [400, 0])
+@pytest.mark.parametrize(("family", "message"), TOO_LONG)
+def test_a_prompt_that_is_too_long_is_said_in_openais_words(family: str, message: str, status: int, name: str) -> None:
+    body = {"object": "error", "message": message, "type": "BadRequestError", "param": "input_tokens", "code": 400}
+    profile = PROFILES[family if name == "itself" else name]
+    for shape in (body, {"error": body}):
+        failure = refused(status, shape, profile=profile)
+        assert type(failure) is ContextLengthExceeded
+        assert failure.message == ContextLengthExceeded(512, 1231, "messages").message
+        assert (failure.status, failure.param, failure.code) == (400, "messages", "context_length_exceeded")
+    assert type(refused(400, body)) is UpstreamRefused  # OpenAI has a code for it
+
+
+@pytest.mark.parametrize("name", ["itself", "generic"])
+@pytest.mark.parametrize(("family", "message"), SOMEHOW_TOO_LONG)
+def test_a_context_that_is_too_short_has_openais_code_and_the_servers_words(
+    family: str, message: str, name: str
+) -> None:
+    body = {"error": {"message": message, "type": "BadRequestError", "param": None, "code": 400}}
+    failure = refused(400, body, profile=PROFILES[family if name == "itself" else name])
+    assert (type(failure), failure.message) == (InvalidRequest, message)
+    assert (failure.param, failure.code) == ("messages", "context_length_exceeded")
+
+
+@pytest.mark.parametrize(
+    ("message", "param"),
+    [
+        ("image input is not supported - hint: if this is unexpected, you may need to provide the mmproj", "messages"),
+        ("audio input is not supported - hint: if this is unexpected, you may need to provide the mmproj", "messages"),
+        ('Failed to parse tools: Unsupported tool type: {"type":"custom"}; tools = []', "tools"),
+    ],
+)
+def test_what_llama_server_calls_its_own_failure_is_the_callers_where_it_is(message: str, param: str) -> None:
+    body = {"error": {"code": 500, "message": message, "type": "server_error"}}
+    failure = refused(500, body, profile=PROFILES["llama-server"])
+    assert (failure.status, failure.type) == (400, "invalid_request_error")
+    assert (failure.message, failure.param, failure.code) == (message, param, "unsupported_value")
+    assert type(refused(500, body)) is UpstreamFailure
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        error(message="The model `org/x` does not exist.", type="NotFoundError", param="model", code=404),  # vLLM
+        {"object": "error", "message": "Not Found", "type": "404", "param": None, "code": 404},  # SGLang
+        error(message="File Not Found", type="not_found_error", param=None, code=404),  # llama-server
+        error(message="The model `x` does not exist", param=None, code="model_not_found"),  # OpenAI
+        error(message="Invalid URL (POST /v1/x)", param=None, code=None),  # OpenAI
+        error(message="The API deployment does not exist.", param=None, code="DeploymentNotFound"),  # Azure
+        error(message="Resource not found", param=None, code="404"),  # Azure
+        {"detail": "Not Found"},  # FastAPI
+        b"404 page not found",
+    ],
+)
+def test_a_model_or_a_url_that_the_upstream_does_not_know_is_not_the_callers_fault(body: object) -> None:
+    failure = refused(404, body)
+    assert (type(failure), failure.code) == (UpstreamFailure, "upstream_model_not_found")
+    assert "org/x" not in failure.message
+
+
+def test_what_the_request_names_and_the_upstream_does_not_find_is_the_callers() -> None:
+    failure = refused(404, error(message="No such File object: file-x", param="id", code=None))
+    assert (type(failure), failure.status, failure.param) == (UpstreamRefused, 404, "id")
+
+
+@pytest.mark.parametrize("name", ["BadRequestError", "Bad Request", "400", "BadRequest", None, 5, ""])
+def test_a_type_that_is_the_name_of_a_servers_class_is_openais(name: object) -> None:
+    assert refused(400, error(type=name)).type == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("place", "param"),
+    [
+        (["body", "messages", 0, "content"], "messages[0].content"),
+        (["body", "messages", 1, "ChatCompletionUserParam", "content", "list[Part]", 0, "text"], None),
+        (["body", "n"], "n"),
+        (["body"], None),
+        (["query", "n"], "query.n"),
+        ([], None),
+    ],
+)
+def test_the_place_that_a_validator_names_is_a_path_as_openai_writes_it(place: list[Any], param: str | None) -> None:
+    param = param or ("messages[1].content[0].text" if len(place) > 4 else None)
+    failure = refused(422, {"detail": [{"type": "missing", "loc": place, "msg": "Field required"}, {"loc": []}]})
+    assert (failure.status, failure.message, failure.param) == (422, "Field required", param)
+    if place[:1] == ["body"]:
+        assert refused(400, error(param=".".join(map(str, place)))).param == param
+
+
+@pytest.mark.parametrize("param", ["messages.0.content", "tool_choice.function.name", "bodywork"])
+def test_a_path_that_is_not_a_validators_is_passed_on(param: str) -> None:
+    assert refused(400, error(param=param)).param == param
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -150,7 +306,10 @@ BODIES = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=2)
         | st.dictionaries(
-            st.sampled_from(["error", "message", "code", "type", "param", "detail", "n_ctx", "n_prompt_tokens"]), inner
+            st.sampled_from(
+                ["error", "message", "code", "type", "param", "detail", "loc", "msg", "n_ctx", "n_prompt_tokens"]
+            ),
+            inner,
         )
     ),
 )
@@ -171,7 +330,7 @@ BODIES = st.recursive(
     st.booleans(),
 )
 def test_any_body_is_some_failure(body: bytes, status: int, own: bool) -> None:
-    failure = refused(status, body, own=own)
+    failure = refused(status, body, own=own, profile=PROFILES["generic"])
     assert isinstance(failure, RequestError)
     assert 400 <= failure.status < 600
     assert isinstance(failure.message, str)

@@ -30,6 +30,10 @@ def relayed(pieces: Sequence[bytes], ends: RequestError | None = None, **changes
     return RelayedAnswer(call(**changes), Played(pieces, ends).response, refused, lambda: None)
 
 
+def renaming(pieces: Sequence[bytes], **changes: Any) -> RelayedAnswer:
+    return RelayedAnswer(call(**changes), Played(pieces).response, refused, lambda: None, thoughts="reasoning")
+
+
 async def drain(answer: RelayedAnswer) -> tuple[bytes, RequestError | None]:
     """All that goes out, and the failure at its end."""
     parts: list[bytes] = []
@@ -248,6 +252,41 @@ async def test_an_error_with_status_200_is_a_refusal(error: object) -> None:
 
 async def test_a_null_error_is_none() -> None:
     assert await relayed([b'{"model":"asked","error":null}'], stream=False).whole()
+
+
+# Thoughts under a server's own name
+
+
+def thinking(key: str, text: str, **more: Any) -> list[bytes]:
+    deltas = [{"role": "assistant", "content": ""}, {key: text, **more}, {"content": text}]
+    return [event({"model": MODEL, "choices": [{"index": 0, "delta": delta}]}) for delta in deltas]
+
+
+@given(text=st.sampled_from([*TRICKY, '"reasoning":', '{"reasoning": "x"}']) | st.text(), cuts=CUTS)
+def test_thoughts_that_stream_have_the_clients_name_however_they_are_cut(text: str, cuts: Sequence[int]) -> None:
+    answer = renaming(cut(b"".join([*thinking("reasoning", text), DONE]), cuts))
+    assert run(lambda: drain(answer)) == (b"".join([*thinking("reasoning_content", text), DONE]), None)
+
+
+@pytest.mark.parametrize("thought", ["hm", None, '"reasoning":'])
+async def test_thoughts_of_a_whole_answer_have_the_clients_name(thought: str | None) -> None:
+    def body(key: str, model: str) -> bytes:
+        return encode({"model": model, "choices": [{"message": {"content": '"reasoning":', key: thought}}]})
+
+    answer = renaming([body("reasoning", "other")], stream=False)
+    assert await answer.whole() == body("reasoning_content", MODEL)
+
+
+async def test_a_server_that_sends_both_names_is_left_alone() -> None:
+    wire = b"".join([*thinking("reasoning", "hm", reasoning_content="hm"), DONE])
+    assert await drain(renaming([wire])) == (wire, None)
+    body = encode({"model": MODEL, "choices": [{"message": {"reasoning": "hm", "reasoning_content": "hm"}}]})
+    assert await renaming([body], stream=False).whole() == body
+
+
+async def test_a_server_without_a_name_of_its_own_is_untouched() -> None:
+    wire = b"".join([*thinking("reasoning", "hm"), DONE])
+    assert await drain(relayed([wire])) == (wire, None)
 
 
 @pytest.mark.parametrize("complete", [True, False])

@@ -21,8 +21,10 @@ from specification import assert_valid, read_sse
 ENGINE = {"created": 1, "id": "chatcmpl-engine", "model": "/weights/model.gguf", "system_fingerprint": "b0-unknown"}
 
 
-def engine_chunk(**fields: Any) -> bytes:
-    return b"data: %b\n\n" % json.dumps({**fields, **ENGINE, "timings": {"cache_n": 0}}).encode()
+def engine_chunk(made: int | None = None, **fields: Any) -> bytes:
+    """A chunk as it comes; `made` is how many tokens the choice has by now."""
+    timings = {} if made is None else {"timings": {"cache_n": 0, "predicted_n": made}}
+    return b"data: %b\n\n" % json.dumps({**fields, **ENGINE, **timings}).encode()
 
 
 def chat_choice(index: int, finish: str | None = None, logprobs: Any = None, **delta: Any) -> dict[str, Any]:
@@ -63,14 +65,14 @@ def one_choice(
     chunks = progress(kind, index, prompt)
     used = engine_usage(prompt, len(texts))
     if kind == "completions":
-        chunks += [engine_chunk(choices=[text_choice(index, text)]) for text in texts]
+        chunks += [engine_chunk(made, choices=[text_choice(index, text)]) for made, text in enumerate(texts, 1)]
         return [*chunks, engine_chunk(choices=[text_choice(index, "", finish)], usage=used)]
     chunks.append(engine_chunk(choices=[chat_choice(index, role="assistant", content=None)]))
-    for text in texts:
+    for made, text in enumerate(texts, 1):
         known = {"content": [token(text)]} if logprobs else None
-        chunks.append(engine_chunk(choices=[chat_choice(index, logprobs=known, content=text)]))
-    chunks.append(engine_chunk(choices=[chat_choice(index, finish)]))
-    return [*chunks, engine_chunk(choices=[], usage=used)]
+        chunks.append(engine_chunk(made, choices=[chat_choice(index, logprobs=known, content=text)]))
+    # These two come together: the second does not say whose it is.
+    return [*chunks, engine_chunk(choices=[chat_choice(index, finish)]) + engine_chunk(choices=[], usage=used)]
 
 
 def woven(streams: list[list[bytes]], order: Sequence[int]) -> bytes:
@@ -103,6 +105,7 @@ def engine_answers(draw: st.DrawFn) -> tuple[bytes, Call, dict[str, int]]:
     asked = call(
         kind=kind,
         n=n,
+        kept=n,
         prompts=len(prompts),
         include_usage=draw(st.booleans()),
         id="chatcmpl-1" if kind == "chat" else "cmpl-1",
@@ -299,7 +302,7 @@ async def test_a_stream_tells_the_engines_own_count_and_not_that_of_its_chunks(k
 
 
 async def test_a_stream_that_breaks_knows_what_was_written_before_it_is_closed() -> None:
-    chunks = one_choice("chat", 0, 5, ["a", "b"])[:-2]
+    chunks = one_choice("chat", 0, 5, ["a", "b"])[:-1]
     answer = translated(call(include_usage=True), chunks, UpstreamFailure("cut"))
     with pytest.raises(ServerFailure):
         await drain(answer)

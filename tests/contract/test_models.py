@@ -18,6 +18,10 @@ def test_the_list_has_every_model_of_the_catalogue(scripted: Service, base: str)
         "impatient-model",
         "narrow-model",
         "unreachable-model",
+        "vllm-model",
+        "sglang-model",
+        "llama-server-model",
+        "generic-model",
     ]
 
 

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from parameter_table import ENDPOINTS, PAGE, Row, parameters
+from fundament.backends.profiles import PROFILES
+from fundament.protocol import chat
+from parameter_table import ENDPOINTS, PAGE, Change, Row, changes_by_profiles, extensions, parameters
 from schema_differences import Document
 from scripted_answers import chat_answer, completion_answer
 from scripted_upstream import ScriptedUpstream
@@ -109,6 +111,35 @@ def test_the_page_is_read_as_it_is_written() -> None:
         parameters(text.replace("**refused**", "refused"))
 
 
+EXTENSIONS: dict[str, Any] = {
+    "chat_template_kwargs": {"any": 1},
+    "grammar": 'root ::= "yes" | "no"',
+    "min_p": 0.1,
+    "repeat_penalty": 1.1,
+    "repetition_penalty": 1.1,
+    "top_k": 3,
+}
+
+
+def test_every_parameter_that_is_not_openais_has_a_row() -> None:
+    assert extensions().keys() == EXTENSIONS.keys() == chat.EXTENSIONS
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS.values())
+@pytest.mark.parametrize("name", EXTENSIONS)
+def test_what_is_not_openais_is_taken_where_the_page_says_so(
+    embedded: Service, scripted: Service, endpoint: str, name: str
+) -> None:
+    reply = embedded.post(PATHS[endpoint], base(endpoint, MODEL) | {name: EXTENSIONS[name]})
+    if endpoint in extensions()[name]:
+        assert reply.status == 200, reply.body
+    else:
+        assert (reply.status, reply.error["param"], reply.error["code"]) == (400, name, "unknown_parameter")
+    if endpoint == "chat":
+        bought = scripted.post(PATHS[endpoint], base(endpoint, "gpt-4.1") | {name: EXTENSIONS[name]})
+        assert (bought.status, bought.error["param"], bought.error["code"]) == (400, name, "unknown_parameter")
+
+
 @pytest.mark.parametrize("row", ROWS, ids=name_of)
 def test_the_embedded_engine_does_what_the_row_says(embedded: Service, row: Row) -> None:
     reply = embedded.post(PATHS[row.endpoint], base(row.endpoint, MODEL) | ASKING[row.endpoint][row.name])
@@ -124,7 +155,7 @@ def test_the_embedded_engine_does_what_the_row_says(embedded: Service, row: Row)
 
 @pytest.mark.parametrize("row", ROWS, ids=name_of)
 def test_an_upstream_gets_what_the_row_says(scripted: Service, upstream: ScriptedUpstream, row: Row) -> None:
-    model = "gpt-4.1" if row.endpoint == "chat" else "open-model"
+    model = "gpt-4.1" if row.endpoint == "chat" else "generic-model"
     asked = base(row.endpoint, model) | ASKING[row.endpoint][row.name]
     upstream.default(chat_answer("Hello") if row.endpoint == "chat" else completion_answer("Hello"))
     scripted.post(PATHS[row.endpoint], asked)
@@ -133,5 +164,21 @@ def test_an_upstream_gets_what_the_row_says(scripted: Service, upstream: Scripte
         assert request.json[row.name] == asked[row.name]
     else:
         assert row.upstream == "replaced", f"{PAGE.name} has no such word: {row.upstream}"
-        expected = {"model": {"gpt-4.1": "gpt-4.1-2025-04-14", "open-model": "org/open-model"}[model]}
+        expected = {"model": {"gpt-4.1": "gpt-4.1-2025-04-14", "generic-model": "org/generic-model"}[model]}
         assert request.json[row.name] == (expected | {"stream_options": {"include_usage": True}})[row.name]
+
+
+def test_the_page_says_of_each_profile_what_it_changes_and_no_more() -> None:
+    changes: list[Change] = []
+    for profile in PROFILES.values():
+        if profile.own:
+            continue
+        for kind, names in profile.refused.items():
+            taken = profile.neutral
+            changes += [Change(profile.name, kind, name, "refused", tuple(taken.get(name, ()))) for name in names]
+        for kind, defaults in profile.defaults.items():
+            changes += [Change(profile.name, kind, name, "set", (value,)) for name, value in defaults.items()]
+        for role, theirs in profile.roles.items():
+            changes.append(Change(profile.name, "chat", "messages", "changed", (role, theirs)))
+    stated = changes_by_profiles()
+    assert sorted(map(repr, stated)) == sorted(map(repr, changes))

@@ -87,6 +87,8 @@ def test_the_default_model_describes_itself_in_under_150_ms(model_path: Path) ->
         tokenizer="gpt2",
         has_chat_template=True,
         template_knows_tools=False,
+        template_thinks=False,
+        middle_tokens=None,
     )
     assert min(durations_s) < 0.15
 
@@ -96,14 +98,16 @@ def test_both_versions_of_the_format_are_read(file: Path, version: int) -> None:
     file.write_bytes(gguf(*COMPLETE, version=version, tensors=[tensor("a", 0), tensor("b", 128)]) + bytes(300))
 
     assert read_metadata(file) == GgufMetadata(
-        "llama", "Tiny", "apache-2.0", 8192, 576, 30, "Q4_K_M", "gpt2", True, False
+        "llama", "Tiny", "apache-2.0", 8192, 576, 30, "Q4_K_M", "gpt2", True, False, False, None
     )
 
 
 def test_what_the_file_does_not_say_is_none(file: Path) -> None:
     file.write_bytes(gguf(ARCHITECTURE))
 
-    assert read_metadata(file) == GgufMetadata("llama", None, None, None, None, None, None, None, False, False)
+    assert read_metadata(file) == GgufMetadata(
+        "llama", None, None, None, None, None, None, None, False, False, False, None
+    )
 
 
 def test_the_lengths_are_those_of_the_files_own_architecture_wherever_it_is_named(file: Path) -> None:
@@ -250,3 +254,42 @@ def test_a_template_that_speaks_of_tools_knows_them(file: Path) -> None:
     assert read_metadata(file).template_knows_tools
     file.write_bytes(gguf(ARCHITECTURE, ("tokenizer.chat_template", 8, "{{ messages }}")))
     assert not read_metadata(file).template_knows_tools
+
+
+@pytest.mark.parametrize("word", ["enable_thinking", "reasoning_effort"])
+def test_a_template_that_can_be_told_to_think_is_seen(file: Path, word: str) -> None:
+    file.write_bytes(gguf(ARCHITECTURE, ("tokenizer.chat_template", 8, "{% if " + word + " %}")))
+    assert read_metadata(file).template_thinks
+
+
+def vocabulary(*tokens: str) -> tuple[str, int, bytes]:
+    return ("tokenizer.ggml.tokens", 9, array(8, [string(token) for token in tokens]))
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        ("a", "<|fim_prefix|>", "b", "<|fim_middle|>", "<|fim_suffix|>"),
+        ("<fim_middle>", "<PRE>", "é", "", "<｜fim▁hole｜>"),
+    ],
+)
+def test_the_tokens_of_filling_in_the_middle_are_found_by_their_spelling(file: Path, tokens: tuple[str, ...]) -> None:
+    file.write_bytes(gguf(ARCHITECTURE, vocabulary(*tokens)))
+    found = read_metadata(file).middle_tokens
+    assert found is not None
+    spelled = [tokens[token].strip("<|>｜").removeprefix("fim").strip("_▁").upper()[:3] for token in found]
+    assert spelled == ["PRE", "HOL" if "hole" in tokens[4] else "SUF", "MID"]
+
+
+def test_ids_that_the_file_gives_count_more_than_spellings(file: Path) -> None:
+    given_ids = [
+        (f"tokenizer.ggml.fim_{place}_token_id", 4, u32(id)) for place, id in zip(("pre", "suf"), (7, 8), strict=True)
+    ]
+    tokens = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
+    file.write_bytes(gguf(ARCHITECTURE, vocabulary(*tokens), *given_ids))
+    assert read_metadata(file).middle_tokens == (7, 8, 2)
+
+
+def test_a_model_with_some_of_those_tokens_only_cannot_fill_in(file: Path) -> None:
+    file.write_bytes(gguf(ARCHITECTURE, vocabulary("<|fim_prefix|>", "x<|fim_suffix|>", "<|fim_middle|>")))
+    assert read_metadata(file).middle_tokens is None

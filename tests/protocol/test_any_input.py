@@ -50,6 +50,7 @@ FULL_CHAT: dict[str, Any] = {
             ],
         },
         {"role": "tool", "content": "c", "tool_call_id": "c"},
+        {"role": "tool", "content": "d", "tool_call_id": "d"},
     ],
     "logit_bias": {"1": 1.5},
     "metadata": {"a": "b"},

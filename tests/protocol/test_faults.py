@@ -337,6 +337,6 @@ def test_all_four_kinds_of_prompt_are_taken(prompt: object) -> None:
 
 
 def test_names_that_openai_does_not_know_are_left_to_the_models_profile() -> None:
-    assert chat.validate(CHAT | {"top_k": 5}) == chat.validate(CHAT)
-    assert completions.validate(COMPLETION | {"top_k": 5}) == completions.validate(COMPLETION)
+    assert chat.validate(CHAT | {"mirostat": 5}) == chat.validate(CHAT)
+    assert completions.validate(COMPLETION | {"mirostat": 5}) == completions.validate(COMPLETION)
     assert unknown_parameter("top_k").message == "Unrecognized request argument supplied: top_k"

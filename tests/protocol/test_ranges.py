@@ -12,11 +12,22 @@ RANGES = [
     ("top_p", "decimal", 0, 1),
     ("frequency_penalty", "decimal", -2, 2),
     ("presence_penalty", "decimal", -2, 2),
-    ("max_tokens", "integer", 1, None),
+    ("min_p", "decimal", 0, 1),
+    ("top_k", "integer", -1, None),
     ("n", "integer", 1, 128),
 ]
-CHAT_RANGES = [*RANGES, ("max_completion_tokens", "integer", 1, None), ("top_logprobs", "integer", 0, 20)]
-COMPLETION_RANGES = [*RANGES, ("best_of", "integer", 1, 20), ("logprobs", "integer", 0, 5)]
+CHAT_RANGES = [
+    *RANGES,
+    ("max_tokens", "integer", 1, None),
+    ("max_completion_tokens", "integer", 1, None),
+    ("top_logprobs", "integer", 0, 20),
+]
+COMPLETION_RANGES = [
+    *RANGES,
+    ("max_tokens", "integer", 0, None),
+    ("best_of", "integer", 1, 20),
+    ("logprobs", "integer", 0, 5),
+]
 Case = tuple[Validate, dict[str, Any], str, str, int, int | None]
 CASES: list[Case] = [(chat.validate, CHAT, *row) for row in CHAT_RANGES]
 CASES += [(completions.validate, COMPLETION, *row) for row in COMPLETION_RANGES]

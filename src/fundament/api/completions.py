@@ -20,6 +20,8 @@ class Completions(Generation[CompletionRequest]):
         refuse_raw_text(model)
         refuse_too_much_output(model, "max_tokens", request.max_tokens)
 
+    def candidates(self, request: CompletionRequest) -> int:
+        return max(request.n or 1, request.best_of or 1)
+
     def prompts(self, request: CompletionRequest) -> int:
-        several = isinstance(request.prompt, list) and not isinstance(request.prompt[0], int)
-        return len(request.prompt) if several else 1
+        return len(completions.prompts_of(request.prompt))

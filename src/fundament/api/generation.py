@@ -53,6 +53,10 @@ class Generation(ABC, Generic[RequestT]):
         """How many prompts are asked at once."""
         return 1
 
+    def candidates(self, request: RequestT) -> int:
+        """How many answers are made to each prompt."""
+        return request.n or 1
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = await self._admission.authenticate(header(scope, b"authorization"))
         try:
@@ -109,7 +113,8 @@ class Generation(ABC, Generic[RequestT]):
             stream=bool(request.stream),
             include_usage=bool(options and options.include_usage),
             prompts=self.prompts(request),
-            n=request.n or 1,
+            n=self.candidates(request),
+            kept=request.n or 1,
             id=self.id_prefix + request_id[-24:],
             created=int(time.time()),
         )

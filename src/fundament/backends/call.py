@@ -11,8 +11,9 @@ from fundament.protocol.usage import Usage
 class Call:
     """One validated request.
 
-    `model` is the name that the client used and must read in the answer; `prompts` is how many are asked at once, and
-    `n` how many answers to each; `include_usage` tells whether the client wants the usage chunk of its stream.
+    `model` is the name that the client used and must read in the answer; `prompts` is how many are asked at once, `n`
+    how many answers are made to each, and `kept` how many of those are shown; `include_usage` tells whether the client
+    wants the usage chunk of its stream.
     """
 
     kind: Literal["chat", "completions"]
@@ -22,6 +23,7 @@ class Call:
     include_usage: bool
     prompts: int
     n: int
+    kept: int
     id: str
     created: int
 

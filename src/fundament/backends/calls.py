@@ -18,11 +18,13 @@ class CallReader:
 
     Args:
         legacy: deltas have `function_call`, as the API had before tools, and only the first call counts.
+        forced: the text must be calls; what ends before a call's name is no words.
     """
 
-    def __init__(self, *, legacy: bool = False) -> None:
+    def __init__(self, *, legacy: bool = False, forced: bool = False) -> None:
         self.calls = 0
         self._legacy = legacy
+        self._forced = forced
         self._held = ""
         self._read = self._read_start
         self._depth = 0
@@ -40,7 +42,8 @@ class CallReader:
     def finish(self) -> list[dict[str, Any]]:
         """What was held back, at the end of the text."""
         held, self._held = self._held, ""
-        return [{"content": held}] if held and not self.calls and self._read == self._read_start else []
+        words = held and not self.calls and not self._forced and not held.startswith(CALL_START)
+        return [{"content": held}] if words else []
 
     def _read_start(self, deltas: list[dict[str, Any]]) -> bool:  # noqa: ARG002 - as its siblings
         """At the beginning, and between calls: a call, or text."""

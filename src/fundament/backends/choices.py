@@ -12,9 +12,16 @@ from fundament.protocol.usage import Usage
 
 
 class Progress(msgspec.Struct):
-    """How far the engine is with reading the prompt, in tokens."""
+    """How far the engine is with reading the prompt, in tokens; `cache` of them it knew."""
 
     total: int
+    cache: int = 0
+
+
+class Timings(msgspec.Struct):
+    """How many tokens the engine has made for a choice. It sends one character at a time, which may be several."""
+
+    predicted_n: int
 
 
 class Token(msgspec.Struct):
@@ -32,26 +39,45 @@ class Logprobs(msgspec.Struct):
     refusal: list[TokenChoice] | None = None
 
 
+class TextLogprobs(msgspec.Struct):
+    """The old shape, of completions; `text_offset` counts characters of the answer's text."""
+
+    tokens: list[str] = []
+    token_logprobs: list[float] = []
+    top_logprobs: list[dict[str, float]] = []
+    text_offset: list[int] = []
+
+    def extend(self, more: "TextLogprobs") -> None:
+        self.tokens += more.tokens
+        self.token_logprobs += more.token_logprobs
+        self.top_logprobs += more.top_logprobs
+        self.text_offset += more.text_offset
+
+
 class EngineChoice(msgspec.Struct):
+    """A chunk of one choice. The engine does not send `text_logprobs`; `text.py` makes it."""
+
     index: int
     finish_reason: str | None = None
     delta: dict[str, Any] = {}
     text: str = ""
     logprobs: Logprobs | None = None
+    text_logprobs: TextLogprobs | None = None
 
 
 class EngineChunk(msgspec.Struct):
     choices: list[EngineChoice] = []
     usage: Usage | None = None
     prompt_progress: Progress | None = None
+    timings: Timings | None = None
     error: Any = None
 
 
 class ChoiceReader:
     """The chunks of one choice whose text may have calls in it, with the calls as OpenAI has them."""
 
-    def __init__(self, *, legacy: bool) -> None:
-        self._calls = CallReader(legacy=legacy)
+    def __init__(self, *, legacy: bool, forced: bool) -> None:
+        self._calls = CallReader(legacy=legacy, forced=forced)
         self._reason = "function_call" if legacy else "tool_calls"
         self._role_is_due = False
         self._logprobs: list[TokenChoice] = []
@@ -92,6 +118,7 @@ class FoldedChoice:
         self.tool_calls: list[dict[str, Any]] = []
         self.function_call: dict[str, Any] | None = None
         self.logprobs: Logprobs | None = None
+        self.text_logprobs: TextLogprobs | None = None
         self.finish_reason: str | None = None
 
     def add(self, choice: EngineChoice) -> None:
@@ -107,6 +134,9 @@ class FoldedChoice:
         if choice.logprobs is not None and choice.logprobs.content:
             self.logprobs = self.logprobs or Logprobs(content=[])
             self.logprobs.content = [*(self.logprobs.content or []), *choice.logprobs.content]
+        if choice.text_logprobs is not None:
+            self.text_logprobs = self.text_logprobs or TextLogprobs()
+            self.text_logprobs.extend(choice.text_logprobs)
         self.finish_reason = choice.finish_reason or self.finish_reason
 
     def _add_call(self, piece: dict[str, Any]) -> None:
@@ -134,6 +164,23 @@ class FoldedChoice:
             "finish_reason": self.finish_reason,
         }
 
-    def completion(self) -> dict[str, Any]:
-        """The choice of a `text_completion`."""
-        return {"text": "".join(self.text), "index": self.index, "logprobs": None, "finish_reason": self.finish_reason}
+    @property
+    def likelihood(self) -> float:
+        """The log probability of the text, per token: what `best_of` compares."""
+        known = self.text_logprobs.token_logprobs if self.text_logprobs else []
+        return sum(known) / len(known) if known else 0.0
+
+    def completion(self, *, logprobs: bool) -> dict[str, Any]:
+        """The choice of a `text_completion`, with its log probabilities if they were asked for."""
+        shown = self.text_logprobs if logprobs else None
+        return {"text": "".join(self.text), "index": self.index, "logprobs": shown, "finish_reason": self.finish_reason}
+
+
+def best(choices: list[FoldedChoice], *, of: int, keep: int) -> list[FoldedChoice]:
+    """The `keep` likeliest of each prompt's choices, of which there are `of`, in the order of prompts."""
+    kept: list[FoldedChoice] = []
+    for start in range(0, len(choices), of):
+        kept += sorted(choices[start : start + of], key=lambda choice: -choice.likelihood)[:keep]
+    for index, choice in enumerate(kept):
+        choice.index = index
+    return kept

@@ -12,6 +12,7 @@ import msgspec
 from fundament.backends.profiles import Profile
 from fundament.errors import (
     ContextLengthExceeded,
+    InvalidRequest,
     RequestError,
     ServerFailure,
     Unavailable,
@@ -21,6 +22,9 @@ from fundament.errors import (
 )
 
 _RESTART_S = 2  # about what an engine needs to be back
+_OPENAI_TYPE = re.compile(r"[a-z_]+")  # others are names of a server's classes: BadRequestError, "Bad Request", "404"
+_FIELD = re.compile(r"[a-z][a-z0-9_]*")  # other steps of a path are names of a server's classes
+_UNKNOWN_MODEL = frozenset({"model_not_found", "DeploymentNotFound"})  # OpenAI's and Azure's
 
 
 ENGINE_BROKE = "The model's engine failed while it answered. It restarts by itself; please retry."
@@ -43,6 +47,8 @@ def refusal(  # noqa: PLR0911 - a table of cases
     limit, length = error.get("n_ctx"), error.get("n_prompt_tokens")
     if error.get("type") == "exceed_context_size_error" and isinstance(limit, int) and isinstance(length, int):
         return ContextLengthExceeded(limit, length, prompt_field)
+    if (worded := _worded(profile, message, prompt_field)) is not None:
+        return worded
     retry_after_s = _seconds(headers.get(b"retry-after"))
     if profile.own:
         if status == 503:
@@ -52,6 +58,12 @@ def refusal(  # noqa: PLR0911 - a table of cases
     if status in {401, 403}:
         # The caller's key was right; the one that we hold for the upstream was not.
         return UpstreamFailure("The upstream refused the service's own credential.", code="upstream_credential_refused")
+    param = _param(error)
+    if status == 404 and _is_ours(param, code):
+        return UpstreamFailure(
+            "The upstream does not know the model, or the address, that the service is configured with.",
+            code="upstream_model_not_found",
+        )
     if status == 503:
         return Unavailable(message, code="upstream_unavailable", retry_after_s=retry_after_s or _RESTART_S)
     if status in {408, 504}:
@@ -61,12 +73,29 @@ def refusal(  # noqa: PLR0911 - a table of cases
     refused = UpstreamRefused(
         status,
         message,
-        type=str(error.get("type") or "invalid_request_error"),
-        param=str(error["param"]) if error.get("param") is not None else None,
+        type=_type(error),
+        param=param,
         code=code if isinstance(code, str) else None,
     )
     refused.retry_after_s = retry_after_s
     return refused
+
+
+def _worded(profile: Profile, message: str, prompt_field: str) -> InvalidRequest | None:
+    """The refusal that a server has words for, and no code."""
+    for wording in profile.wordings:
+        if (found := wording.pattern.search(message)) is not None:
+            groups = found.groupdict()
+            if "limit" in groups and "length" in groups:
+                return ContextLengthExceeded(int(groups["limit"]), int(groups["length"]), prompt_field)
+            return InvalidRequest(message, param=wording.param or prompt_field, code=wording.code)
+    return None
+
+
+def _is_ours(param: str | None, code: object) -> bool:
+    """Whether what was not found is the model or the URL: the catalogue names both, not the caller."""
+    named = isinstance(code, str) and code != "" and not code.isdigit()
+    return param == "model" or (code in _UNKNOWN_MODEL if named else param is None)
 
 
 def owned(profile: Profile, failure: RequestError) -> RequestError:
@@ -81,7 +110,10 @@ def owned(profile: Profile, failure: RequestError) -> RequestError:
 
 
 def _error_object(body: bytes) -> dict[str, Any]:
-    """The error in `{"error": {…}}`, `{"error": "…"}`, `{"message": …}`, `{"detail": …}` or plain text."""
+    """The error in `{"error": {…}}`, `{"error": "…"}`, `{"message": …}`, `{"detail": …}` or plain text.
+
+    FastAPI's `detail` is a list of faults, each with its place; the first is told.
+    """
     try:
         decoded = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -96,9 +128,42 @@ def _error_object(body: bytes) -> dict[str, Any]:
     if not isinstance(error, dict):
         return {}
     inner = cast("dict[str, Any]", error)
-    if "message" not in inner and isinstance(inner.get("detail"), str):
-        return {**inner, "message": inner["detail"]}
+    detail = inner.get("detail")
+    if isinstance(detail, list) and detail and isinstance(detail[0], dict):
+        fault = cast("dict[str, Any]", detail[0])
+        detail = fault.get("msg")
+        inner = {
+            "param": _path(cast("list[Any]", fault["loc"])) if isinstance(fault.get("loc"), list) else None,
+            **inner,
+        }
+    if "message" not in inner and isinstance(detail, str):
+        return {**inner, "message": detail}
     return inner
+
+
+def _type(error: Mapping[str, Any]) -> str:
+    name = error.get("type")
+    return name if isinstance(name, str) and _OPENAI_TYPE.fullmatch(name) else "invalid_request_error"
+
+
+def _param(error: Mapping[str, Any]) -> str | None:
+    """The field at fault as OpenAI writes it; vLLM writes `body.messages.0.content`."""
+    param = error.get("param")
+    if param is None:
+        return None
+    steps = str(param).split(".")
+    return _path(steps) if steps[0] == "body" else str(param)
+
+
+def _path(steps: list[Any]) -> str | None:
+    """`messages[0].content` of pydantic's `["body", "messages", 0, "SomeModel", "content"]`."""
+    path = ""
+    for step in map(str, steps[1:] if steps[:1] == ["body"] else steps):
+        if step.isdecimal():
+            path += f"[{step}]"
+        elif _FIELD.fullmatch(step):
+            path += f".{step}"
+    return path.removeprefix(".") or None
 
 
 def _seconds(header: bytes | None) -> int | None:

@@ -1,8 +1,9 @@
-"""Answers of servers that speak OpenAI already: bytes pass untouched, but for the model's name and an unasked usage.
+"""Answers of servers that speak OpenAI already: bytes pass untouched, but for the model's name, an unasked usage, and
+the name that some servers have for a model's thoughts.
 
 It knows server-sent events and where usage, model and errors stand in them; it decodes an event only when it must.
-A JSON string cannot hold an unescaped quote, so `"usage":` and `"model":` in the raw bytes are always keys; a key of
-which object, only decoding tells.
+A JSON string cannot hold an unescaped quote, so `"usage":` in the raw bytes is always a key; of which object, only
+decoding tells.
 """
 
 import re
@@ -20,6 +21,7 @@ EVENT_LIMIT_BYTES = 16 * 1024 * 1024
 _DONE = b"[DONE]\n\n"
 _MODEL = re.compile(rb'"model":\s*("(?:[^"\\]|\\.)*")')
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_THOUGHTS = b'"reasoning_content":'
 _NO_USAGE = re.compile(rb',\s*"usage":\s*null')
 
 
@@ -38,10 +40,17 @@ class RelayedAnswer:
     Args:
         refused: makes the failure out of an error that came with status 200, from its bytes.
         on_close: called once, when the answer is done with.
+        thoughts: the server's key for what the client reads as `reasoning_content`.
     """
 
     def __init__(
-        self, call: Call, response: Response, refused: Callable[[bytes], RequestError], on_close: Callable[[], None]
+        self,
+        call: Call,
+        response: Response,
+        refused: Callable[[bytes], RequestError],
+        on_close: Callable[[], None],
+        *,
+        thoughts: str = "reasoning_content",
     ) -> None:
         self.usage: Usage | None = None
         self.complete = False
@@ -53,6 +62,7 @@ class RelayedAnswer:
         self._failure: RequestError | None = None
         self._model_field: bytes | None = None
         self._asked = b'"model":' + msgspec.json.encode(call.model)
+        self._thoughts = None if thoughts == "reasoning_content" else b'"%b":' % thoughts.encode()
 
     async def whole(self) -> bytes:
         body = await self._response.read()
@@ -64,6 +74,8 @@ class RelayedAnswer:
             raise self._refused(body)
         self.usage = known.usage
         self.complete = True
+        if self._thoughts is not None:
+            body = _renamed(body, self._thoughts)
         if known.model is None or known.model == self._call.model:
             return body
         field = _model_field(body, known.model)
@@ -118,6 +130,8 @@ class RelayedAnswer:
             self._model_field = _streamed_model_field(events)
         if self._model_field is not None and self._model_field != self._asked:
             events = events.replace(self._model_field, self._asked)
+        if self._thoughts is not None:
+            events = _renamed(events, self._thoughts)
         if b'"usage"' in events:
             if not self._call.include_usage:
                 events = _NO_USAGE.sub(b"", events)
@@ -153,6 +167,13 @@ class RelayedAnswer:
         if self._failure is not None and not kept:
             raise self._failure
         return b"".join(kept)
+
+
+def _renamed(data: bytes, thoughts: bytes) -> bytes:
+    """With the client's key for thoughts; a server that sends both keys, as some versions do, is left alone."""
+    if thoughts not in data or _THOUGHTS in data:
+        return data
+    return data.replace(thoughts, _THOUGHTS)
 
 
 def _unreadable() -> UpstreamFailure:

@@ -78,6 +78,12 @@ def shaped(body: Mapping[str, Any], *, native: bool) -> dict[str, Any]:
     rest = {name: value for name, value in body.items() if name not in _FIELDS}
     answer = _answer_schema(body.get("response_format"))
     messages: list[dict[str, Any]] = body["messages"]
+    if "grammar" in rest and (use.active or answer is not None):
+        raise InvalidRequest(
+            "The 'grammar' parameter cannot be used together with 'tools', 'functions' or 'response_format'.",
+            param="grammar",
+            code="invalid_parameter_combination",
+        )
     if native and not use.legacy and use.mode != "required":
         if answer is not None and not use.active:
             rest["grammar"] = json_grammar(answer)
@@ -99,10 +105,12 @@ def written_calls(body: Mapping[str, Any], *, native: bool) -> Literal["tools", 
         return "functions" if body.get("function_call") != "none" else None
     if not body.get("tools") or body.get("tool_choice") == "none":
         return None
-    return "tools" if not native or _is_forced(body.get("tool_choice")) else None
+    return "tools" if not native or is_forced(body) else None
 
 
-def _is_forced(choice: str | Mapping[str, Any] | None) -> bool:
+def is_forced(body: Mapping[str, Any]) -> bool:
+    """Whether the request leaves no choice but to call."""
+    choice: str | Mapping[str, Any] | None = body.get("tool_choice") or body.get("function_call")
     if isinstance(choice, Mapping):
         return "allowed_tools" not in choice or choice["allowed_tools"]["mode"] == "required"
     return choice == "required"
@@ -135,12 +143,12 @@ _FIELDS = {"tools", "tool_choice", "parallel_tool_calls", "functions", "function
 def as_text(message: Mapping[str, Any]) -> dict[str, Any]:
     """A message without calls and results as fields: both are text, in the form that the model is told to write."""
     role = message["role"]
-    content = _text_of(message.get("content"))
+    content = _text_of(message.get("content")) or message.get("refusal") or ""
     if role in {"tool", "function"}:
         return {"role": "user", "content": f"<tool_response>\n{content}\n</tool_response>"}
     if role != "assistant":
         return dict(message)
-    calls = [call["function"] for call in message.get("tool_calls") or () if "function" in call]
+    calls = [_as_function(call) for call in message.get("tool_calls") or ()]
     if message.get("function_call"):
         calls.append(message["function_call"])
     lines = [content] if content else []
@@ -148,6 +156,13 @@ def as_text(message: Mapping[str, Any]) -> dict[str, Any]:
         f'{CALL_START}{{"name": {json.dumps(c["name"])}, "arguments": {c["arguments"]}}}{CALL_END}' for c in calls
     ]
     return {"role": "assistant", "content": "\n".join(lines)}
+
+
+def _as_function(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A past call; that of a custom tool had a text for its arguments."""
+    if "function" in call:
+        return call["function"]
+    return {"name": call["custom"]["name"], "arguments": json.dumps({"input": call["custom"]["input"]})}
 
 
 def _text_of(content: str | list[dict[str, Any]] | None) -> str:

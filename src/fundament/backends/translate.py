@@ -4,21 +4,29 @@ It knows in what the engine's chunks deviate: `created` moves, ids and names are
 events. It does no I/O but to ask for the next chunk; the answer that is not streamed is the fold of the one that is.
 """
 
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
 from fundament.backends.call import Call
-from fundament.backends.choices import ChoiceReader, EngineChoice, EngineChunk, FoldedChoice
+from fundament.backends.choices import EngineChoice, EngineChunk, FoldedChoice, Progress, best
 from fundament.backends.client import Response
 from fundament.backends.refusal import ENGINE_BROKE
 from fundament.errors import RequestError, ServerFailure, UpstreamFailure
-from fundament.protocol.usage import Usage
+from fundament.protocol.usage import CompletionDetails, PromptDetails, Usage
 
 _DONE = b"data: [DONE]\n\n"
 _chunk_decoder = msgspec.json.Decoder(EngineChunk)
 _encode = msgspec.json.Encoder().encode
+
+
+class Reader(Protocol):
+    """Makes OpenAI's chunks of one choice out of the engine's."""
+
+    def read(self, choice: EngineChoice) -> list[EngineChoice]:
+        """What `choice` completes: nothing yet, one chunk or several."""
+        ...
 
 
 class TranslatedAnswer:
@@ -28,7 +36,7 @@ class TranslatedAnswer:
         fingerprint: names weights and engine; OpenAI's `system_fingerprint`.
         refused: makes the failure out of an error frame, from its bytes.
         on_close: called once, when the answer is done with.
-        written_calls: the text may have calls of functions in it, which are shown in this field.
+        readers: makes what each choice's chunks go through, one after the other, for the choice with this index.
     """
 
     def __init__(
@@ -39,7 +47,7 @@ class TranslatedAnswer:
         refused: Callable[[bytes], RequestError],
         on_close: Callable[[], None],
         *,
-        written_calls: Literal["tools", "functions"] | None = None,
+        readers: Callable[[int], Sequence[Reader]] | None = None,
     ) -> None:
         self.complete = False
         self._call = call
@@ -47,11 +55,15 @@ class TranslatedAnswer:
         self._refused = refused
         self._on_close = on_close
         self._buffer = b""
-        self._prompts: dict[int, int] = {}  # tokens of the prompt, a choice
-        self._generated = 0  # tokens so far: the engine sends about one a chunk
-        self._usages: dict[int, Usage] = {}
-        self._readers: dict[int, ChoiceReader] = {}
-        self._written_calls: Literal["tools", "functions"] | None = written_calls
+        # By the choice's index: its prompt, the tokens that it has so far, those that are final, and how it ended.
+        self._prompts: dict[int, Progress] = {}
+        self._generated: dict[int, int] = {}
+        self._counted: set[int] = set()
+        self._cut: set[int] = set()  # at a stop sequence, before the engine's own end
+        self._last_finished = 0
+        self._reasoned = 0
+        self._new_readers = readers
+        self._readers: dict[int, Sequence[Reader]] = {}
         self._head: dict[str, Any] = {
             "id": call.id,
             "object": "chat.completion.chunk" if call.kind == "chat" else "text_completion",
@@ -63,22 +75,30 @@ class TranslatedAnswer:
     @property
     def usage(self) -> Usage:
         """The usage of all choices together, so far; the `n` choices of a prompt read it once."""
-        usages = list(self._usages.values())
-        read = [usage.prompt_tokens for usage in usages] or list(self._prompts.values())
-        prompt_tokens = sum(read) // min(self._call.n, max(len(read), 1))
-        completion_tokens = sum(usage.completion_tokens for usage in usages) if self.complete else self._generated
-        details = usages[0].prompt_tokens_details if usages else None
-        return Usage(prompt_tokens, completion_tokens, prompt_tokens + completion_tokens, details)
+        prompts = {index // self._call.n: progress for index, progress in sorted(self._prompts.items(), reverse=True)}
+        prompt_tokens = sum(progress.total for progress in prompts.values())
+        cached_tokens = sum(progress.cache for progress in prompts.values())
+        completion_tokens = sum(self._generated.values())
+        if self._call.body.get("max_tokens") == 0:
+            completion_tokens = 0  # the engine makes one all the same
+        return Usage(
+            prompt_tokens,
+            completion_tokens,
+            prompt_tokens + completion_tokens,
+            PromptDetails(cached_tokens),
+            CompletionDetails(min(self._reasoned, completion_tokens)),
+        )
 
     async def read(self) -> bytes:
         while not self.complete:
             events: list[bytes] = []
             for chunk in await self._next_chunks():
-                if chunk is None:
+                if chunk is not None:
+                    events += [self._event(choice) for choice in self._choices(chunk)]
+                if chunk is None or self._all_cut:
                     self.complete = True
                     events.append(self._ending())
-                else:
-                    events += [self._event(choice) for choice in self._choices(chunk)]
+                    break
             if events:
                 return b"".join(events)
         return b""
@@ -87,18 +107,25 @@ class TranslatedAnswer:
         folded: dict[int, FoldedChoice] = {index: FoldedChoice(index) for index in range(self._call.choices)}
         while not self.complete:
             for chunk in await self._next_chunks():
-                if chunk is None:
+                for choice in () if chunk is None else self._choices(chunk):
+                    folded[choice.index].add(choice)
+                if chunk is None or self._all_cut:
                     self.complete = True
-                    continue
-                for choice in self._choices(chunk):
-                    folded.setdefault(choice.index, FoldedChoice(choice.index)).add(choice)
-        chat = self._call.kind == "chat"
-        choices = [folded[index].message() if chat else folded[index].completion() for index in sorted(folded)]
-        kind = {"object": "chat.completion"} if chat else {}
-        return _encode({**self._head, **kind, "choices": choices, "usage": self._usage_object()})
+                    break
+        kind = {"object": "chat.completion"} if self._call.kind == "chat" else {}
+        return _encode({**self._head, **kind, "choices": self._shown(folded), "usage": self._usage_object()})
+
+    def _shown(self, folded: dict[int, FoldedChoice]) -> list[dict[str, Any]]:
+        call = self._call
+        choices = [folded[index] for index in sorted(folded)]
+        if call.kind == "chat":
+            return [choice.message() for choice in choices]
+        if call.kept < call.n:
+            choices = best(choices, of=call.n, keep=call.kept)
+        return [choice.completion(logprobs=call.body.get("logprobs") is not None) for choice in choices]
 
     def close(self) -> None:
-        self._response.close(wanted_all=self.complete)
+        self._response.close(wanted_all=self.complete and not self._cut)
         self._on_close()
 
     async def _next_chunks(self) -> list[EngineChunk | None]:
@@ -126,28 +153,50 @@ class TranslatedAnswer:
                 raise self._refused(event[7:])
         return chunks
 
+    @property
+    def _all_cut(self) -> bool:
+        """No choice is left whose end the engine has still to tell."""
+        return bool(self._cut) and len(self._cut | self._counted) == self._call.choices
+
     def _choices(self, chunk: EngineChunk) -> list[EngineChoice]:
-        """What of a chunk the client sees; its usage and progress are noted."""
-        if chunk.usage is not None:
-            # llama.cpp sends one usage a choice: with the choice where it generates text, alone where it chats.
-            position = chunk.choices[0].index if chunk.choices else len(self._usages)
-            self._usages[position] = chunk.usage
+        """What of a chunk the client sees; its tokens and progress are counted."""
         if chunk.prompt_progress is not None:
             for choice in chunk.choices:
-                self._prompts[choice.index] = chunk.prompt_progress.total
+                self._prompts[choice.index] = chunk.prompt_progress
             return []
-        self._generated += sum(choice.finish_reason is None and "role" not in choice.delta for choice in chunk.choices)
+        self._count(chunk)
         for choice in chunk.choices:
+            self._reasoned += "reasoning_content" in choice.delta
             if "role" in choice.delta:
                 choice.delta = {"role": "assistant", "content": ""}  # llama.cpp says null, OpenAI says "" for text
-        if self._written_calls is None:
+        if self._new_readers is None:
             return chunk.choices
-        return [read for choice in chunk.choices for read in self._reader(choice.index).read(choice)]
+        return [read for choice in chunk.choices for read in self._read(choice, self._new_readers)]
 
-    def _reader(self, index: int) -> ChoiceReader:
-        if index not in self._readers:
-            self._readers[index] = ChoiceReader(legacy=self._written_calls == "functions")
-        return self._readers[index]
+    def _count(self, chunk: EngineChunk) -> None:
+        """Notes how many tokens a choice has; one that was cut has no more than those before the cut."""
+        for choice in chunk.choices:
+            if choice.finish_reason is not None:
+                self._last_finished = choice.index
+        # llama.cpp sends one usage a choice: with the choice where it generates text, just after it where it chats.
+        index = chunk.choices[0].index if chunk.choices else self._last_finished
+        if index in self._cut:
+            return
+        if chunk.usage is not None:
+            self._generated[index] = chunk.usage.completion_tokens
+            self._counted.add(index)
+        elif chunk.timings is not None and chunk.choices:
+            self._generated[index] = chunk.timings.predicted_n
+
+    def _read(self, choice: EngineChoice, new_readers: Callable[[int], Sequence[Reader]]) -> list[EngineChoice]:
+        if choice.index not in self._readers:
+            self._readers[choice.index] = new_readers(choice.index)
+        pieces = [choice]
+        for reader in self._readers[choice.index]:
+            pieces = [piece for whole in pieces for piece in reader.read(whole)]
+        if choice.finish_reason is None and any(piece.finish_reason for piece in pieces):
+            self._cut.add(choice.index)
+        return pieces
 
     def _event(self, choice: EngineChoice) -> bytes:
         shaped = _chat_delta(choice) if self._call.kind == "chat" else _text_delta(choice)
@@ -168,6 +217,7 @@ class TranslatedAnswer:
             "completion_tokens": usage.completion_tokens,
             "total_tokens": usage.total_tokens,
             "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+            "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         }
 
 
@@ -184,4 +234,9 @@ def _chat_delta(choice: EngineChoice) -> dict[str, Any]:
 
 
 def _text_delta(choice: EngineChoice) -> dict[str, Any]:
-    return {"text": choice.text, "index": choice.index, "logprobs": None, "finish_reason": choice.finish_reason}
+    return {
+        "text": choice.text,
+        "index": choice.index,
+        "logprobs": choice.text_logprobs,
+        "finish_reason": choice.finish_reason,
+    }

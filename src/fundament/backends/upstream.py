@@ -3,20 +3,19 @@
 It joins client, gate and profile; it does not know which model is served to whom, nor who pays.
 """
 
-from collections.abc import Callable
-
 import msgspec
 
 from fundament.backends.body import request_for
 from fundament.backends.call import Answer, Call
 from fundament.backends.client import Client, Response
+from fundament.backends.embedded import engine_request, readers_of
 from fundament.backends.gate import Gate
 from fundament.backends.profiles import Profile
 from fundament.backends.refusal import owned, refusal
 from fundament.backends.relay import RelayedAnswer
-from fundament.backends.tools import written_calls
 from fundament.backends.translate import TranslatedAnswer
 from fundament.errors import ContextLengthExceeded, InvalidRequest, RequestError
+from fundament.protocol.completions import Prompt, prompts_of
 
 _encode = msgspec.json.Encoder().encode
 _ERROR_LIMIT_BYTES = 1024 * 1024
@@ -24,10 +23,11 @@ LIKELY_BYTES_A_TOKEN = 2  # text has about four; with less than two, the engine 
 
 
 class Counted(msgspec.Struct):
-    """What llama.cpp says of a prompt's length: a number for messages, the tokens themselves for raw text."""
+    """What llama.cpp's tokenizer says: how many tokens messages have, the tokens of a text, the text of tokens."""
 
     input_tokens: int = 0
     tokens: list[int] = []
+    content: str = ""
 
 
 class Upstream:
@@ -62,8 +62,14 @@ class Upstream:
         Raises:
             RequestError: the request asks for what the server cannot do, or the server refused, failed or is full.
         """
+        own = self.profile.translated
+        sent, grammar = (
+            await engine_request(self.profile, call, self._model)
+            if own
+            else (request_for(self.profile, call, self._model), None)
+        )
         try:
-            body = _encode(request_for(self.profile, call, self._model))
+            body = _encode(sent)
         except RecursionError:  # the stack was a little higher when it was decoded
             raise InvalidRequest("The JSON body of your request is nested too deeply.") from None
         # Relayed answers take one place whatever is asked; our own engine computes every choice in a slot.
@@ -76,6 +82,7 @@ class Upstream:
             )
         if self._context_tokens is not None and len(body) > self._context_tokens * LIKELY_BYTES_A_TOKEN:
             await self._refuse_overflow(call, body, self._context_tokens)
+        echo = await self._texts(call.body["prompt"]) if own and call.body.get("echo") else []
         await self.gate.enter(places)
         try:
             response = await self._post(self.profile.prefix + call.path, body)
@@ -88,16 +95,17 @@ class Upstream:
             finally:
                 response.close()
                 self.gate.leave(places)
-        return self._answer(call, response, lambda: self.gate.leave(places))
 
-    def _answer(self, call: Call, response: Response, on_close: Callable[[], None]) -> Answer:
         def refused(error: bytes) -> RequestError:
             return refusal(self.profile, 0, error, {}, _prompt_field(call))
 
-        if self.profile.translated:
-            calls = written_calls(call.body, native=self.profile.native_tools)
-            return TranslatedAnswer(call, response, self._fingerprint, refused, on_close, written_calls=calls)
-        return RelayedAnswer(call, response, refused, on_close)
+        def on_close() -> None:
+            self.gate.leave(places)
+
+        if not own:
+            return RelayedAnswer(call, response, refused, on_close, thoughts=self.profile.thoughts)
+        readers = readers_of(self.profile, call, grammar, echo)
+        return TranslatedAnswer(call, response, self._fingerprint, refused, on_close, readers=readers)
 
     async def _post(self, path: str, body: bytes) -> Response:
         try:
@@ -121,6 +129,13 @@ class Upstream:
             return
         if tokens > context_tokens:
             raise ContextLengthExceeded(context_tokens, tokens, _prompt_field(call))
+
+    async def _texts(self, prompt: Prompt) -> list[str]:
+        """Each prompt as text; those that are tokens, the engine's tokenizer tells."""
+        return [
+            one if isinstance(one, str) else (await self._ask("/detokenize", _encode({"tokens": one}))).content
+            for one in prompts_of(prompt)
+        ]
 
     async def _ask(self, path: str, body: bytes) -> Counted:
         response = await self._post(path, body)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
 from types import MappingProxyType
+from typing import cast
 
 from fundament.errors import WeightsError
 
@@ -36,6 +37,17 @@ _SCALARS = MappingProxyType(
 
 _KEPT_STRINGS = frozenset({"general.architecture", "general.name", "general.license", "tokenizer.ggml.model"})
 _CHAT_TEMPLATE = "tokenizer.chat_template"
+_TEMPLATE_WORDS = ("tools", "enable_thinking", "reasoning_effort")
+
+_TOKENS = "tokenizer.ggml.tokens"
+# How files that give no ids spell the tokens of filling in the middle, as llama.cpp looks for them.
+_MIDDLE_SPELLINGS = MappingProxyType(
+    {
+        "pre": ("<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<PRE>", "▁<PRE>", "<｜fim▁begin｜>"),
+        "suf": ("<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<SUF>", "▁<SUF>", "<｜fim▁hole｜>"),
+        "mid": ("<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<MID>", "▁<MID>", "<｜fim▁end｜>"),
+    }
+)
 
 # llama.cpp's `llama_ftype`, under the names that model files carry.
 _QUANTISATIONS = MappingProxyType(
@@ -60,6 +72,8 @@ class GgufMetadata:
         block_count: the number of layers.
         quantisation: how most weights are stored, such as `Q4_K_M`; None also for a kind not known here.
         tokenizer: llama.cpp's name for the tokenizer's kind, such as `gpt2`.
+        template_thinks: the chat template can be told whether the model shall think first.
+        middle_tokens: the tokens before a beginning, before an end, and before what the model fills in between.
     """
 
     architecture: str
@@ -72,6 +86,8 @@ class GgufMetadata:
     tokenizer: str | None
     has_chat_template: bool
     template_knows_tools: bool
+    template_thinks: bool
+    middle_tokens: tuple[int, int, int] | None
 
 
 def read_metadata(path: Path) -> GgufMetadata:
@@ -124,9 +140,14 @@ class _Header:
                 size = self._u64()
                 start = self._skip(size)
                 if key == _CHAT_TEMPLATE:
-                    found[key] = self._view.find(b"tools", start, start + size) >= 0
+                    found[key] = frozenset(
+                        word for word in _TEMPLATE_WORDS if self._view.find(word.encode(), start, start + size) >= 0
+                    )
             elif kind == _ARRAY:
+                start = self._position
                 self._skip_array(key)
+                if key == _TOKENS:
+                    found[key] = self._middle_ids(start)
             elif scalar := _SCALARS.get(kind):
                 (found[key],) = scalar.unpack_from(self._view, self._skip(scalar.size))
             else:
@@ -138,6 +159,7 @@ class _Header:
         if not isinstance(architecture, str):
             raise self._corrupt("it does not name its architecture")
         file_type = _integer(found.get("general.file_type"))
+        words = cast("frozenset[str]", found.get(_CHAT_TEMPLATE, frozenset[str]()))
         return GgufMetadata(
             architecture=architecture,
             name=_text(found.get("general.name")),
@@ -148,7 +170,9 @@ class _Header:
             quantisation=None if file_type is None else _QUANTISATIONS.get(file_type),
             tokenizer=_text(found.get("tokenizer.ggml.model")),
             has_chat_template=_CHAT_TEMPLATE in found,
-            template_knows_tools=found.get(_CHAT_TEMPLATE) is True,
+            template_knows_tools="tools" in words,
+            template_thinks=bool(words & {"enable_thinking", "reasoning_effort"}),
+            middle_tokens=_middle_tokens(found),
         )
 
     def _check_tensors(self, tensor_count: int, found: dict[str, object]) -> None:
@@ -182,6 +206,24 @@ class _Header:
             position += 8 + length_at(view, position)[0]
         self._position = position
         self._skip(0)
+
+    def _middle_ids(self, start: int) -> dict[str, int]:
+        """Which items of the vocabulary that begins at `start` are the tokens of filling in the middle."""
+        wanted = {
+            _U64.pack(len(text.encode())) + text.encode(): place
+            for place, spellings in _MIDDLE_SPELLINGS.items()
+            for text in spellings
+        }
+        present = {
+            at: place for item, place in wanted.items() if (at := self._view.find(item, start, self._position)) >= 0
+        }
+        ids: dict[str, int] = {}
+        position, items = start + 12, _U64.unpack_from(self._view, start + 4)[0]
+        for token in range(items if present else 0):
+            if position in present:
+                ids[present[position]] = token
+            position += 8 + _U64.unpack_from(self._view, position)[0]
+        return ids
 
     def _skip(self, size_bytes: int) -> int:
         """Steps over that many bytes; gives the position where they began."""
@@ -223,3 +265,11 @@ def _text(value: object) -> str | None:
 
 def _integer(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _middle_tokens(found: dict[str, object]) -> tuple[int, int, int] | None:
+    spelled = cast("dict[str, int]", found.get(_TOKENS, {}))
+    prefix, suffix, middle = (
+        _integer(found.get(f"tokenizer.ggml.fim_{place}_token_id", spelled.get(place))) for place in _MIDDLE_SPELLINGS
+    )
+    return None if prefix is None or suffix is None or middle is None else (prefix, suffix, middle)

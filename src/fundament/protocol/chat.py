@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from fundament.errors import InvalidRequest
-from fundament.protocol.messages import Closed, Message
+from fundament.protocol.messages import Closed, Message, check_calls_and_results
 from fundament.protocol.tools import LegacyChoice, LegacyFunctions, Tool, ToolChoice
 from fundament.protocol.validation import checked
 
@@ -20,6 +20,10 @@ PositiveInteger = Annotated[int, Meta(ge=1)]
 ChoiceCount = Annotated[int, Meta(ge=1, le=128)]
 Stop = str | Annotated[list[str], Meta(min_length=1, max_length=4)]
 Bias = Annotated[float, Meta(ge=-100, le=100)]
+# Not OpenAI's: what llama.cpp and vLLM take besides, for the `extra_body` of SDKs.
+TopK = Annotated[int, Meta(ge=-1)]
+RepeatPenalty = Annotated[float, Meta(gt=0, le=10)]
+EXTENSIONS = frozenset({"chat_template_kwargs", "grammar", "min_p", "repeat_penalty", "repetition_penalty", "top_k"})
 Metadata = Annotated[dict[str, Annotated[str, Meta(max_length=512)]], Meta(max_length=16)]
 
 
@@ -87,6 +91,12 @@ class ChatRequest(Struct):
     user: str | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
     web_search_options: dict[str, Any] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    grammar: str | None = None
+    min_p: Probability | None = None
+    repeat_penalty: RepeatPenalty | None = None
+    repetition_penalty: RepeatPenalty | None = None
+    top_k: TopK | None = None
 
 
 def validate(body: Mapping[str, Any]) -> ChatRequest:
@@ -110,4 +120,5 @@ def validate(body: Mapping[str, Any]) -> ChatRequest:
             param="max_tokens",
             code="invalid_parameter_combination",
         )
+    check_calls_and_results(request.messages)
     return request

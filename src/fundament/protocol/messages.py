@@ -3,17 +3,25 @@
 It knows shapes and names; it does not know which model can see, hear or call.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
+
+from fundament.errors import InvalidRequest
 
 
 class Closed(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """An object of the wire with no fields but its own."""
 
 
+class CacheBreakpoint(Closed):
+    mode: Literal["explicit"]
+
+
 class TextPart(Closed, tag_field="type", tag="text"):
     text: str
+    prompt_cache_breakpoint: CacheBreakpoint | None = None
 
 
 class RefusalPart(Closed, tag_field="type", tag="refusal"):
@@ -27,6 +35,7 @@ class ImageUrl(Closed):
 
 class ImagePart(Closed, tag_field="type", tag="image_url"):
     image_url: ImageUrl
+    prompt_cache_breakpoint: CacheBreakpoint | None = None
 
 
 class InputAudio(Closed):
@@ -36,6 +45,7 @@ class InputAudio(Closed):
 
 class AudioPart(Closed, tag_field="type", tag="input_audio"):
     input_audio: InputAudio
+    prompt_cache_breakpoint: CacheBreakpoint | None = None
 
 
 class File(Closed):
@@ -46,6 +56,7 @@ class File(Closed):
 
 class FilePart(Closed, tag_field="type", tag="file"):
     file: File
+    prompt_cache_breakpoint: CacheBreakpoint | None = None
 
 
 class OnlyText(Closed):
@@ -53,6 +64,7 @@ class OnlyText(Closed):
 
     type: Literal["text"]
     text: str
+    prompt_cache_breakpoint: CacheBreakpoint | None = None
 
 
 TextParts = Annotated[list[OnlyText], Meta(min_length=1)]
@@ -123,3 +135,45 @@ class FunctionMessage(Closed, tag_field="role", tag="function"):
 
 
 Message = DeveloperMessage | SystemMessage | UserMessage | AssistantMessage | ToolMessage | FunctionMessage
+
+
+def check_calls_and_results(messages: Sequence[Message]) -> None:
+    """Each result of a tool answers a call of the assistant's message before it, and each call has its result.
+
+    Raises:
+        InvalidRequest: in OpenAI's words, `param` naming the message.
+    """
+    open_calls: dict[str, int] = {}  # the calls that wait for a result, and the message that made them
+    made: frozenset[str] = frozenset()
+    for position, message in enumerate(messages):
+        if isinstance(message, ToolMessage):
+            if not made:
+                raise InvalidRequest(
+                    "Invalid parameter: messages with role 'tool' must be a response to a preceding message with "
+                    "'tool_calls'.",
+                    param=f"messages[{position}].role",
+                )
+            if message.tool_call_id not in made:
+                raise InvalidRequest(
+                    f"Invalid parameter: 'tool_call_id' of '{message.tool_call_id}' not found in 'tool_calls' of "
+                    "previous message.",
+                    param=f"messages[{position}].tool_call_id",
+                )
+            open_calls.pop(message.tool_call_id, None)
+            continue
+        _refuse_open(open_calls)
+        made = frozenset()
+        if isinstance(message, AssistantMessage) and message.tool_calls:
+            made = frozenset(call.id for call in message.tool_calls)
+            open_calls = dict.fromkeys(made, position)
+    _refuse_open(open_calls)
+
+
+def _refuse_open(open_calls: dict[str, int]) -> None:
+    if open_calls:
+        position = next(iter(open_calls.values()))
+        raise InvalidRequest(
+            "An assistant message with 'tool_calls' must be followed by tool messages responding to each "
+            f"'tool_call_id'. The following tool_call_ids did not have response messages: {', '.join(open_calls)}",
+            param=f"messages[{position}].tool_calls",
+        )

@@ -1,0 +1,166 @@
+"""Grammars are the engine's own: what is taken here it can compile, and what it wrote is held against them."""
+
+import importlib.util
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fundament.backends.choices import EngineChoice
+from fundament.backends.embedded import HeldReader
+from fundament.backends.grammar import GRAMMAR_LIMIT_CHARACTERS, Held, check_schema, compiled, json_grammar, own_grammar
+from fundament.errors import InvalidRequest
+
+PATTERN = {"type": "string", "pattern": "(a|b)*a(a|b){9}"}
+
+
+def refusal(schema: dict[str, Any]) -> str:
+    with pytest.raises(InvalidRequest) as caught:
+        check_schema((schema, True), what="x", param="p", code=None)
+    return caught.value.message
+
+
+def library(package: str, pattern: str) -> bytes:
+    found = importlib.util.find_spec(package)
+    assert found is not None
+    assert found.origin is not None
+    (path,) = Path(found.origin).parent.glob(pattern)
+    return path.read_bytes()
+
+
+def test_grammars_are_checked_by_the_version_that_the_engine_is_built_with() -> None:
+    version = re.compile(rb"derivre-[0-9.]+")  # llguidance's engine of regular expressions, by which it can be told
+    engines, ours = (version.findall(file) for file in (library("xllamacpp", "*.so"), library("llguidance", "*.so")))
+    assert set(engines) == set(ours) != set()
+
+
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        ({"type": "string", "format": "uri"}, "Unknown format: uri"),
+        ({"enum": [str(i) for i in range(1001)]}, "an enum has 1001 values; at most 1000 are supported"),
+        ({"allOf": [PATTERN] * 9}, "it combines schemas and has 9 patterns; at most 8 are supported then"),
+        (
+            {"$ref": "#/$defs/a", "title": "x", "$defs": {"a": {"patternProperties": {str(i): {} for i in range(9)}}}},
+            "it combines schemas and has 9 patterns; at most 8 are supported then",
+        ),
+        ({"minItems": 6_000, "items": {"maxItems": 4_001}}, "its minItems and maxItems add up to 10001; at most 10000"),
+        ({"maxItems": 1e300}, "at most 10000 are supported"),
+        ({"description": "x" * 120_001}, "it has 120020 characters; at most 120000 are supported"),
+    ],
+)
+def test_a_schema_that_is_too_much_is_refused_with_the_reason(schema: dict[str, Any], reason: str) -> None:
+    assert refusal(schema).startswith("Invalid schema for x: ")
+    assert reason in refusal(schema)
+
+
+def nested(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {}
+    for _ in range(levels):
+        schema = {"items": schema}
+    return schema
+
+
+# Each of these took seconds, or for ever, before there was a bound for it.
+HOSTILE: list[dict[str, Any]] = [
+    {"allOf": [PATTERN | {"pattern": f"(a|b)*a(a|b){{{i}}}"} for i in range(20)]},
+    {"allOf": [PATTERN | {"pattern": f"(a|b)*a(a|b){{{i}}}"} for i in range(8)]},
+    nested(5_000),
+    {"patternProperties": 5, "enum": 7, "minItems": "x", "properties": [1]},
+    {"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a"}]}}},
+    {"type": "string", "pattern": "(((a{1,100}){1,100}){1,100}){1,100}"},
+    {"type": "array", "items": {"type": "integer"}, "minItems": 10**9},
+    {"type": "string", "minLength": 10**9},
+    {"type": "object", "properties": {f"p{i}": {"type": "string"} for i in range(2_000)}},
+]
+
+
+@pytest.mark.parametrize("schema", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_hostile_schema_is_compiled_or_refused_in_seconds(schema: dict[str, Any]) -> None:
+    begin = time.monotonic()
+    try:
+        check_schema((schema, True), what="x", param="p", code=None)
+    except InvalidRequest as refused:
+        assert refused.param == "p"
+    assert time.monotonic() - begin < 10  # 0.5 s on an idle machine; unbounded, the first of them took minutes
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("root ::= (", "Expected"),
+        ("rule ::= x", "not found"),
+        ('rule ::= "x"', "No 'root' rule found"),
+        ("", "No 'root' rule found"),
+        ("%llguidance {}\nstart: nothing", "nothing"),
+        ('%llguidance {}\nstart: %json {"minItems": 1000000000}', "for JSON Schemas there is 'response_format'"),
+        ("x" * (GRAMMAR_LIMIT_CHARACTERS + 1), f"at most {GRAMMAR_LIMIT_CHARACTERS} are supported"),
+        ("root ::= " + "(" * 5000 + '"a"' + ")" * 5000, "nested too deeply"),
+        ("%llguidance {}\nstart: " + "(" * 5000 + '"a"' + ")" * 5000, "too deeply nested"),
+    ],
+)
+def test_a_grammar_that_cannot_be_compiled_is_refused_with_the_reason(text: str, reason: str) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape(reason)) as caught:
+        own_grammar(text)
+    assert (caught.value.param, caught.value.code) == ("grammar", "invalid_value")
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("text", ['root ::= "yes" | "no"', 'start: "yes" | "no"', '%llguidance {}\nstart: "yes"'])
+def test_a_grammar_is_taken_in_either_language(text: str) -> None:
+    held = Held(compiled(own_grammar(text)))
+    assert held.follow("ye")
+    assert not held.may_end
+    assert held.follow("s")
+    assert held.may_end
+
+
+def reader(schema: dict[str, Any]) -> HeldReader:
+    return HeldReader(Held(compiled(json_grammar((schema, True)))), "response_format")
+
+
+def chunk(text: str, finish: str | None = None) -> EngineChoice:
+    return EngineChoice(0, finish, {"content": text} if text else {})
+
+
+def test_an_answer_that_keeps_to_its_grammar_passes_whatever_its_characters() -> None:
+    follow = reader({"enum": ["é🙂漢"]})
+    for piece in ('"', "é", "🙂漢", '"'):
+        assert follow.read(chunk(piece)) == [chunk(piece)]
+    assert follow.read(chunk("", "stop")) == [chunk("", "stop")]
+
+
+@pytest.mark.parametrize("pieces", [['{"a'], ['"', "y"], ['"x'], [""]])
+def test_an_answer_that_strays_from_its_grammar_is_no_answer(pieces: list[str]) -> None:
+    follow = reader({"enum": ["x"]})
+    with pytest.raises(InvalidRequest) as caught:
+        for piece in pieces:
+            follow.read(chunk(piece))
+        follow.read(chunk("", "stop"))
+    assert (caught.value.param, caught.value.code) == ("response_format", "form_too_complex")
+
+
+def test_an_answer_that_is_cut_by_its_limit_may_end_anywhere() -> None:
+    follow = reader({"enum": ["x"]})
+    follow.read(chunk('"'))
+    assert follow.read(chunk("", "length")) == [chunk("", "length")]
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "allowed"),
+    [
+        ({"type": "number", "exclusiveMinimum": -100, "maximum": 0}, "-99.9999998", True),
+        ({"type": "number", "exclusiveMinimum": -100, "maximum": 0}, "-99.999999999999999999", False),
+        ({"type": "number", "exclusiveMaximum": 5, "minimum": 0}, "4.9999998", True),
+        ({"type": "number", "exclusiveMaximum": 5, "minimum": 0}, "4.99999999999999999", False),
+        ({"type": "integer", "exclusiveMaximum": 5, "minimum": 0}, "4", True),
+        ({"const": {"exclusiveMinimum": 5}}, '{"exclusiveMinimum":5}', True),
+    ],
+)
+def test_a_number_that_a_double_would_round_to_its_bound_is_not_written(
+    schema: dict[str, Any], text: str, allowed: bool
+) -> None:
+    held = Held(compiled(json_grammar((schema, True))))
+    assert (held.follow(text) and held.may_end) == allowed
