@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
 
 from fundament.errors import InvalidRequest
 from fundament.protocol.responses import parse_items, validate
 from fundament.responses.translation import chat_request
+from responses.chat_chunks import Said, chats, chunks_of
+from responses.test_fold import told
 from responses.translated import refusal, said, translated
 
 
@@ -210,3 +213,23 @@ def test_history_that_a_chat_cannot_say_is_refused_by_the_field_that_brought_it(
         with pytest.raises(InvalidRequest) as caught:
             chat_request(request, parse_items([image]))
         assert (caught.value.param or "").startswith(field)
+
+
+@settings(deadline=None)
+@given(chats)
+def test_an_answer_can_be_sent_back_with_the_results_of_its_calls(chat: list[Said]) -> None:
+    """Items that were streamed are taken, and the chat that they become says the same, its calls in order."""
+    _, response = told(chunks_of(chat))
+    calls = [item for item in response["output"] if "call_id" in item]
+    results = [{"type": f"{call['type']}_output", "call_id": call["call_id"], "output": "1"} for call in calls]
+    body = translated(input=[said("user", "q"), *response["output"], *results])
+    tool_calls = [call for message in body["messages"] for call in message.get("tool_calls", [])]
+    assert [call["id"] for call in tool_calls] == [call["call_id"] for call in calls]
+    assert [one["tool_call_id"] for one in body["messages"] if one["role"] == "tool"] == [c["call_id"] for c in calls]
+    words = "".join(text_of(message) for message in body["messages"] if message["role"] == "assistant")
+    assert words == "".join(one.whole for one in chat if one.kind in {"content", "refusal"})
+
+
+def text_of(message: dict[str, Any]) -> str:
+    content = message["content"] or ""
+    return content if isinstance(content, str) else "".join(p.get("text", p.get("refusal")) for p in content)
