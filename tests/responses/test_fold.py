@@ -216,6 +216,13 @@ def test_details_that_the_server_did_not_tell_are_zero() -> None:
     }
 
 
+def test_a_usage_that_is_told_early_is_kept() -> None:
+    fold = new_fold()
+    fed(fold, [{**chunk(content="x"), "usage": USAGE}, chunk("stop")])
+    fold.finish(2)
+    assert fold.response["usage"]["total_tokens"] == 12
+
+
 @pytest.mark.parametrize(
     ("finish_reason", "reason"), [("length", "max_output_tokens"), ("content_filter", "content_filter")]
 )

@@ -110,6 +110,15 @@ def test_results_follow_their_calls_whatever_came_between() -> None:
     ]
 
 
+def test_calls_after_a_users_message_do_not_join_the_answer_before_it() -> None:
+    assert messages(answer("a"), said("user", "b"), called("c"), result("c")) == [
+        said("assistant", "a"),
+        said("user", "b"),
+        {**said("assistant", None), "tool_calls": [tool_call("c")]},
+        tool("c"),
+    ]
+
+
 def test_two_answers_in_a_row_stay_two() -> None:
     assert messages(answer("a"), answer("b"), said("user", "c"))[:2] == [said("assistant", "a"), said("assistant", "b")]
 
