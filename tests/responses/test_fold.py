@@ -323,9 +323,10 @@ def test_other_choices_are_not_read() -> None:
     assert events[-1]["type"] == "response.completed"
 
 
-def test_the_tier_that_served_it_is_told() -> None:
-    _, response = told([{**chunk(content="x"), "service_tier": "flex"}])
-    assert response["service_tier"] == "flex"
+@pytest.mark.parametrize(("tier", "shown"), [("flex", "flex"), ("on_demand", "default"), (None, "default")])
+def test_the_tier_that_served_it_is_told_if_clients_know_it(tier: str | None, shown: str) -> None:
+    _, response = told([{**chunk(content="x"), "service_tier": tier}])
+    assert assert_valid_response(response)["service_tier"] == shown
 
 
 @pytest.mark.parametrize(

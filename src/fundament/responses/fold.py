@@ -6,9 +6,10 @@ are given to it. An answer that is not streamed is the same fold with its events
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 from fundament.errors import RequestError, UpstreamFailure
+from fundament.protocol.responses import ServiceTier
 from fundament.protocol.usage import Usage
 from fundament.responses.chunks import CallPiece, Choice, Chunk
 from fundament.responses.items import (
@@ -27,6 +28,7 @@ from fundament.responses.items import (
 Event = dict[str, Any]
 
 _INCOMPLETE: Mapping[str, str] = MappingProxyType({"length": "max_output_tokens", "content_filter": "content_filter"})
+_TIERS = frozenset(get_args(ServiceTier))  # some servers have tiers of their own, which clients do not know
 _BROKEN = frozenset({"abort", "error"})  # how servers say that they gave up in the middle
 
 
@@ -86,7 +88,7 @@ class ResponseFold:
             if choice.index == 0:
                 self._read(choice)
         self._usage = chunk.usage or self._usage
-        if chunk.service_tier:
+        if chunk.service_tier in _TIERS:
             self._response["service_tier"] = chunk.service_tier
         return self._taken()
 

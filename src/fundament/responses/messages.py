@@ -27,8 +27,8 @@ from fundament.protocol.responses_items import (
 from fundament.responses.items import Json
 
 
-class Conversation:
-    """A chat that items are added to, one after the other, each with the path by which a refusal names it."""
+class Chat:
+    """The messages of a chat, made of items one after the other, each with the path by which a refusal names it."""
 
     def __init__(self) -> None:
         self._turns: list[list[Json]] = []  # an assistant's message with the results of its calls, or any other message

@@ -16,7 +16,7 @@ from fundament.protocol.chat import ResponseFormatText
 from fundament.protocol.responses import FormatJsonSchema, ReasoningOptions, ResponsesRequest, TextOptions
 from fundament.protocol.responses_items import Item
 from fundament.responses.items import Json
-from fundament.responses.messages import Conversation
+from fundament.responses.messages import Chat
 from fundament.responses.parameters import TREATMENTS
 from fundament.responses.tools import chat_tool_choice, chat_tools
 
@@ -91,15 +91,15 @@ def _is_passed(name: str, value: Any) -> bool:
 
 
 def _messages(request: ResponsesRequest, history: Sequence[Item]) -> list[Json]:
-    conversation = Conversation()
+    chat = Chat()
     if request.instructions is not None:
-        conversation.instruct(request.instructions)
+        chat.instruct(request.instructions)
     source = "conversation" if request.previous_response_id is None else "previous_response_id"
     for item in history:
-        conversation.add(item, source)
+        chat.add(item, source)
     for position, item in enumerate(request.items):
-        conversation.add(item, f"input[{position}]")
-    return conversation.messages()
+        chat.add(item, f"input[{position}]")
+    return chat.messages()
 
 
 def _logprobs(request: ResponsesRequest) -> Json:
