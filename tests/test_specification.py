@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from fundament.protocol.responses import validate
+from fundament.responses.resource import new_response
 from scripted_answers import DONE, chat_answer, chat_events, completion_events, event
-from specification import assert_valid, assert_valid_stream, read_sse
+from specification import assert_valid, assert_valid_event, assert_valid_response, assert_valid_stream, read_sse
 
 
 def chat_body() -> dict[str, Any]:
@@ -96,6 +98,62 @@ def test_a_completion_stream_may_have_null_finish_reasons_and_a_completion_may_n
     assert_valid_stream("completions", [*chunks, DONE])
     with pytest.raises(AssertionError, match="not a valid CreateCompletionResponse"):
         assert_valid("CreateCompletionResponse", json.loads(chunks[0].removeprefix(b"data: ")))
+
+
+TEXT_DELTA: dict[str, Any] = {
+    "type": "response.output_text.delta",
+    "sequence_number": 4,
+    "item_id": "msg_1",
+    "output_index": 0,
+    "content_index": 0,
+    "delta": "x",
+    "logprobs": [],
+}
+
+
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        ({"type": "response.telepathy"}, "no event of a response: response.telepathy"),
+        ({**TEXT_DELTA, "logprobs": None}, "not a valid ResponseTextDeltaEvent"),
+        ({**TEXT_DELTA, "snapshot": "x"}, "not in ResponseTextDeltaEvent: snapshot"),
+        ({**TEXT_DELTA, "logprobs": [{"token": "x", "logprob": -1}]}, "'bytes' is a required property"),
+        (
+            {
+                "type": "response.function_call_arguments.done",
+                "sequence_number": 4,
+                "item_id": "fc_1",
+                "output_index": 0,
+                "arguments": "{}",
+            },
+            "'name' is a required property",
+        ),
+        (
+            {
+                "type": "response.output_item.added",
+                "sequence_number": 2,
+                "output_index": 0,
+                "item": {"type": "function_call", "call_id": "c", "name": "f", "arguments": "", "id": "fc_1"},
+            },
+            "not a valid ResponseOutputItemAddedStreamingEvent",  # OpenAI's document does not require the status
+        ),
+    ],
+)
+def test_an_event_of_a_response_that_one_document_forbids_is_refused(event: dict[str, Any], message: str) -> None:
+    assert_valid_event(TEXT_DELTA)
+    with pytest.raises(AssertionError, match=message):
+        assert_valid_event(event)
+
+
+@pytest.mark.parametrize(
+    "field", ["metadata", "text", "truncation", "top_logprobs", "reasoning", "store", "tool_choice"]
+)
+def test_a_response_without_a_field_that_one_document_requires_is_refused(field: str) -> None:
+    response = new_response(validate({"model": "m", "input": "x"}), id="resp_1", created_at=1)
+    assert_valid_response(response)
+    del response[field]
+    with pytest.raises((AssertionError, KeyError), match=field):
+        assert_valid_response(response)
 
 
 @pytest.mark.parametrize(

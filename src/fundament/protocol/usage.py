@@ -8,6 +8,7 @@ from msgspec import Struct
 
 class PromptDetails(Struct):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
 
 class CompletionDetails(Struct):
@@ -24,6 +25,10 @@ class Usage(Struct):
     @property
     def cached_tokens(self) -> int:
         return (self.prompt_tokens_details and self.prompt_tokens_details.cached_tokens) or 0
+
+    @property
+    def cache_write_tokens(self) -> int:
+        return (self.prompt_tokens_details and self.prompt_tokens_details.cache_write_tokens) or 0
 
     @property
     def reasoning_tokens(self) -> int:

@@ -1,0 +1,156 @@
+"""The items of the Responses API, as a request has them: messages, calls and their results, reasoning, MCP's items.
+
+It knows shapes and names, by OpenAI's `InputItem` and Open Responses' `ItemParam`; items that an answer had are taken
+back as they were. What an item means to a model is known by `responses/messages.py`.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from fundament.protocol.messages import Closed
+
+ItemStatus = Literal["in_progress", "completed", "incomplete"]
+CallId = Annotated[str, Meta(min_length=1, max_length=64)]
+Phase = Literal["commentary", "final_answer"]
+
+
+class InputText(Closed, tag_field="type", tag="input_text"):
+    text: str
+
+
+class InputImage(Closed, tag_field="type", tag="input_image"):
+    image_url: str | None = None
+    file_id: str | None = None
+    detail: Literal["auto", "low", "high", "original"] | None = None
+
+
+class InputFile(Closed, tag_field="type", tag="input_file"):
+    file_id: str | None = None
+    file_data: str | None = None
+    file_url: str | None = None
+    filename: str | None = None
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class OutputText(Closed, tag_field="type", tag="output_text"):
+    text: str
+    annotations: list[dict[str, Any]] | None = None
+    logprobs: list[dict[str, Any]] | None = None
+
+
+class Refusal(Closed, tag_field="type", tag="refusal"):
+    refusal: str
+
+
+class SummaryText(Closed):
+    type: Literal["summary_text"]
+    text: str
+
+
+class ReasoningText(Closed):
+    type: Literal["reasoning_text"]
+    text: str
+
+
+InputPart = InputText | InputImage | InputFile
+Part = InputText | InputImage | InputFile | OutputText | Refusal
+
+
+class Message(Closed, tag_field="type", tag="message"):
+    """`EasyInputMessage`, `InputMessage` and `OutputMessage` in one: which parts a role may have, `validate` checks."""
+
+    role: Literal["user", "assistant", "system", "developer"]
+    content: str | list[Part]
+    id: str | None = None
+    status: ItemStatus | None = None
+    phase: Phase | None = None
+
+
+class FunctionCall(Closed, tag_field="type", tag="function_call"):
+    call_id: CallId
+    name: str
+    arguments: str
+    id: str | None = None
+    status: ItemStatus | None = None
+
+
+class FunctionCallOutput(Closed, tag_field="type", tag="function_call_output"):
+    call_id: CallId
+    output: str | list[InputPart]
+    id: str | None = None
+    status: ItemStatus | None = None
+
+
+class CustomToolCall(Closed, tag_field="type", tag="custom_tool_call"):
+    call_id: CallId
+    name: str
+    input: str
+    id: str | None = None
+    status: ItemStatus | None = None
+
+
+class CustomToolCallOutput(Closed, tag_field="type", tag="custom_tool_call_output"):
+    call_id: CallId
+    output: str | list[InputPart]
+    id: str | None = None
+    status: ItemStatus | None = None
+
+
+class Reasoning(Closed, tag_field="type", tag="reasoning"):
+    summary: list[SummaryText]
+    id: str | None = None
+    content: list[ReasoningText] | None = None
+    encrypted_content: str | None = None
+    status: ItemStatus | None = None
+
+
+class ItemReference(Closed, tag_field="type", tag="item_reference"):
+    id: str
+
+
+class McpListTools(Closed, tag_field="type", tag="mcp_list_tools"):
+    id: str
+    server_label: str
+    tools: list[dict[str, Any]]
+    error: str | None = None
+
+
+class McpApprovalRequest(Closed, tag_field="type", tag="mcp_approval_request"):
+    id: str
+    server_label: str
+    name: str
+    arguments: str
+
+
+class McpApprovalResponse(Closed, tag_field="type", tag="mcp_approval_response"):
+    approval_request_id: str
+    approve: bool
+    id: str | None = None
+    reason: str | None = None
+
+
+class McpCall(Closed, tag_field="type", tag="mcp_call"):
+    id: str
+    server_label: str
+    name: str
+    arguments: str
+    output: str | None = None
+    error: str | dict[str, Any] | None = None
+    approval_request_id: str | None = None
+    status: Literal["in_progress", "completed", "incomplete", "calling", "failed"] | None = None
+
+
+Item = (
+    Message
+    | FunctionCall
+    | FunctionCallOutput
+    | CustomToolCall
+    | CustomToolCallOutput
+    | Reasoning
+    | ItemReference
+    | McpListTools
+    | McpApprovalRequest
+    | McpApprovalResponse
+    | McpCall
+)

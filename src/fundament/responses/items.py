@@ -1,0 +1,121 @@
+"""The items of a response while they grow: messages and reasoning made of parts of text, and calls of tools.
+
+It knows how an item looks at any moment, by OpenAI's `OutputItem`; when one opens and closes is known by `fold.py`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+from fundament.responses.chunks import Token, TokenChoice
+
+Json = dict[str, Any]
+Status = Literal["in_progress", "completed", "incomplete"]
+TextType = Literal["output_text", "refusal", "reasoning_text"]
+CallType = Literal["function_call", "custom_tool_call"]
+
+
+class TextForm(NamedTuple):
+    """How one type of text is told: `item` is the item that it stands in, `field` holds the text in the part."""
+
+    item: Literal["message", "reasoning"]
+    field: str
+    events: str
+
+
+class CallForm(NamedTuple):
+    """How one type of call is told: `field` holds what the tool is called with."""
+
+    prefix: str
+    field: str
+    events: str
+
+
+TEXT_FORMS: Mapping[TextType, TextForm] = MappingProxyType(
+    {
+        "output_text": TextForm("message", "text", "response.output_text"),
+        "refusal": TextForm("message", "refusal", "response.refusal"),
+        "reasoning_text": TextForm("reasoning", "text", "response.reasoning_text"),
+    }
+)
+CALL_FORMS: Mapping[CallType, CallForm] = MappingProxyType(
+    {
+        "function_call": CallForm("fc", "arguments", "response.function_call_arguments"),
+        "custom_tool_call": CallForm("ctc", "input", "response.custom_tool_call_input"),
+    }
+)
+ID_PREFIXES = MappingProxyType({"message": "msg", "reasoning": "rs"})
+
+
+@dataclass(slots=True)
+class TextPart:
+    """A part of a message or of reasoning, as far as it was told; `index` is its place in the item."""
+
+    type: TextType
+    item_id: str
+    index: int
+    pieces: list[str] = field(default_factory=list[str])
+    logprobs: list[Json] = field(default_factory=list[Json])
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    def shown(self) -> Json:
+        part: Json = {"type": self.type, TEXT_FORMS[self.type].field: self.text}
+        if self.type == "output_text":
+            part |= {"annotations": [], "logprobs": list(self.logprobs)}
+        return part
+
+
+@dataclass(slots=True)
+class TextItem:
+    """A message of the assistant, or its reasoning."""
+
+    type: Literal["message", "reasoning"]
+    id: str
+    parts: list[TextPart] = field(default_factory=list[TextPart])
+
+    def shown(self, status: Status) -> Json:
+        item: Json = {"id": self.id, "type": self.type, "status": status}
+        item |= {"role": "assistant"} if self.type == "message" else {"summary": []}
+        return item | {"content": [part.shown() for part in self.parts]}
+
+
+@dataclass(slots=True)
+class CallItem:
+    """A call of a function or of a custom tool."""
+
+    type: CallType
+    id: str
+    call_id: str
+    name: str
+    pieces: list[str] = field(default_factory=list[str])
+
+    @property
+    def argument(self) -> str:
+        return "".join(self.pieces)
+
+    def shown(self, status: Status) -> Json:
+        return {
+            "id": self.id,
+            "type": self.type,
+            "status": status,
+            "call_id": self.call_id,
+            "name": self.name,
+            CALL_FORMS[self.type].field: self.argument,
+        }
+
+
+def shown_logprobs(tokens: Sequence[TokenChoice]) -> list[Json]:
+    """A chat's logprobs as OpenAI's `LogProb`, where `bytes` is never null."""
+    return [
+        {**_shown_token(token), "top_logprobs": [_shown_token(other) for other in token.top_logprobs]}
+        for token in tokens
+    ]
+
+
+def _shown_token(token: Token) -> Json:
+    data = list(token.token.encode()) if token.bytes is None else token.bytes
+    return {"token": token.token, "logprob": token.logprob, "bytes": data}

@@ -1,0 +1,132 @@
+"""A request of the Responses API as the request of a chat: what a model that only chats can be asked.
+
+It knows both requests, and follows the table in `parameters.py`: nothing is dropped that somebody could have read. It
+does no I/O.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from msgspec import Struct
+
+from fundament.errors import InvalidRequest
+from fundament.protocol.chat import ResponseFormatText
+from fundament.protocol.responses import FormatJsonSchema, ReasoningOptions, ResponsesRequest, TextOptions
+from fundament.protocol.responses_items import Item
+from fundament.responses.items import Json
+from fundament.responses.messages import Chat
+from fundament.responses.parameters import TREATMENTS
+from fundament.responses.tools import chat_tool_choice, chat_tools
+
+
+def chat_request(request: ResponsesRequest, history: Sequence[Item]) -> Json:
+    """The body of a streamed `POST /chat/completions` that asks for the response to `request`.
+
+    Args:
+        history: the items before the request's own, the oldest first, references resolved.
+
+    Raises:
+        InvalidRequest: a parameter, a tool or a part that nobody behind a chat would read, by name.
+    """
+    parameters = {name: value for name, value in _given(request) if value is not None}
+    passed = {TREATMENTS[name].chat: value for name, value in parameters.items() if _is_passed(name, value)}
+    return {
+        **passed,
+        "messages": _messages(request, history),
+        **_logprobs(request),
+        **_response_format(request),
+        **_tools(request),
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+
+
+_CHAT_PATHS: Mapping[str, str] = MappingProxyType(
+    {
+        r"^messages\b.*": "input",
+        r"^max_(completion_)?tokens$": "max_output_tokens",
+        r"^reasoning_effort$": "reasoning.effort",
+        r"^verbosity$": "text.verbosity",
+        r"^response_format(\.json_schema)?\b": "text.format",
+        r"^(tools\[\d+\])\.(?:function|custom)\b": r"\1",
+        r"^tool_choice\.(?:allowed_tools|function|custom)\b": "tool_choice",
+        r"^logprobs$": "include",
+    }
+)
+
+
+def responses_param(chat_param: str) -> str:
+    """The parameter of the Responses API that a chat's `param` came from."""
+    for pattern, replacement in _CHAT_PATHS.items():
+        chat_param, count = re.subn(pattern, replacement, chat_param)
+        if count:
+            break
+    return chat_param
+
+
+def _given(request: ResponsesRequest) -> Iterator[tuple[str, Any]]:
+    for name, value in _fields(request):
+        yield name, value
+        if isinstance(value, ReasoningOptions | TextOptions):
+            for inner, option in _fields(value):
+                yield f"{name}.{inner}", option
+
+
+def _fields(struct: Struct) -> Iterator[tuple[str, Any]]:
+    for name in struct.__struct_fields__:
+        yield name, getattr(struct, name)
+
+
+def _is_passed(name: str, value: Any) -> bool:
+    treatment = TREATMENTS[name]
+    if treatment.word == "refused" and value not in treatment.taken:
+        raise InvalidRequest(
+            f"Unsupported parameter: '{name}' is not supported with this model.",
+            param=name,
+            code="unsupported_parameter",
+        )
+    return treatment.word == "passed"
+
+
+def _messages(request: ResponsesRequest, history: Sequence[Item]) -> list[Json]:
+    chat = Chat()
+    if request.instructions is not None:
+        chat.instruct(request.instructions)
+    source = "conversation" if request.previous_response_id is None else "previous_response_id"
+    for item in history:
+        chat.add(item, source)
+    for position, item in enumerate(request.items):
+        chat.add(item, f"input[{position}]")
+    return chat.messages()
+
+
+def _logprobs(request: ResponsesRequest) -> Json:
+    """Who asks for alternatives asks for logprobs."""
+    if "message.output_text.logprobs" not in (request.include or ()) and not request.top_logprobs:
+        return {}
+    return {"logprobs": True} | ({} if request.top_logprobs is None else {"top_logprobs": request.top_logprobs})
+
+
+def _response_format(request: ResponsesRequest) -> Json:
+    format = None if request.text is None else request.text.format
+    if format is None or isinstance(format, ResponseFormatText):
+        return {}
+    if not isinstance(format, FormatJsonSchema):
+        return {"response_format": {"type": "json_object"}}
+    named = {name: value for name, value in _fields(format) if value is not None}
+    return {"response_format": {"type": "json_schema", "json_schema": named}}
+
+
+def _tools(request: ResponsesRequest) -> Json:
+    tools, choice = request.tools, request.tool_choice
+    if not tools:
+        # Responses take these without tools, chats do not.
+        return {} if choice is None or choice in ("auto", "none") else {"tool_choice": chat_tool_choice(choice)}
+    fields: Json = {"tools": chat_tools(tools)}
+    if choice is not None:
+        fields["tool_choice"] = chat_tool_choice(choice)
+    if request.parallel_tool_calls is not None:
+        fields["parallel_tool_calls"] = request.parallel_tool_calls
+    return fields

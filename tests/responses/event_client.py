@@ -1,0 +1,63 @@
+"""A client of the event stream that believes deltas: it puts a response together and holds every `done` against that.
+
+It knows OpenAI's description of the events and nothing of the code that makes them.
+"""
+
+from collections.abc import Iterable
+from copy import deepcopy
+from typing import Any
+
+DELTAS = {
+    "response.output_text": "text",
+    "response.refusal": "refusal",
+    "response.reasoning_text": "text",
+    "response.function_call_arguments": "arguments",
+    "response.custom_tool_call_input": "input",
+}
+
+
+def fold_events(events: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The response that the events amount to."""
+    response: dict[str, Any] = {}
+    for sent in events:
+        event = deepcopy(sent)
+        if "response" in event:
+            built = response.get("output", [])
+            response = event["response"]
+            assert response["output"] == built, f"{event['type']} has other items than were told"
+        else:
+            _apply(event, response["output"])
+    return response
+
+
+def _apply(event: dict[str, Any], output: list[dict[str, Any]]) -> None:
+    match event["type"].rpartition("."):
+        case "response.output_item", _, "added":
+            assert event["output_index"] == len(output)
+            assert event["item"]["status"] == "in_progress"
+            output.append(event["item"])
+        case "response.output_item", _, "done":
+            built = output[event["output_index"]]
+            assert event["item"] == built | {"status": event["item"]["status"]}
+            output[event["output_index"]] = event["item"]
+        case "response.content_part", _, "added":
+            content = output[event["output_index"]]["content"]
+            assert event["content_index"] == len(content)
+            content.append(event["part"])
+        case "response.content_part", _, "done":
+            assert _place(event, output) == event["part"]
+        case name, _, "delta":
+            place = _place(event, output)
+            place[DELTAS[name]] += event["delta"]
+            if "logprobs" in event:
+                place["logprobs"] += event["logprobs"]
+        case name, _, "done":
+            place = _place(event, output)
+            shown = {key: value for key, value in event.items() if key in {DELTAS[name], "logprobs", "name"}}
+            assert shown == {key: place[key] for key in shown}
+            assert DELTAS[name] in shown
+
+
+def _place(event: dict[str, Any], output: list[dict[str, Any]]) -> dict[str, Any]:
+    item = output[event["output_index"]]
+    return item["content"][event["content_index"]] if "content_index" in event else item

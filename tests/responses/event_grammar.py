@@ -1,0 +1,67 @@
+"""The order of a response's events, as a grammar of its own, and the numbers in them.
+
+It knows Open Responses' state machines and nothing of the code that makes the events.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+WORDS = {
+    "response.output_item.added": "[",
+    "response.output_item.done": "]",
+    "response.content_part.added": "(",
+    "response.content_part.done": ")",
+}
+
+
+def argument(events: str) -> str:
+    return rf"(response\.{events}\.delta )*response\.{events}\.done "
+
+
+def part(events: str) -> str:
+    return rf"\( {argument(events)}\) "
+
+
+MESSAGE = rf"\[message (({part('output_text')})|({part('refusal')}))+\]message "
+REASONING = rf"\[reasoning ({part('reasoning_text')})+\]reasoning "
+FUNCTION = rf"\[function_call {argument('function_call_arguments')}\]function_call "
+CUSTOM = rf"\[custom_tool_call {argument('custom_tool_call_input')}\]custom_tool_call "
+ITEMS = rf"({MESSAGE}|{REASONING}|{FUNCTION}|{CUSTOM})*"
+BEGINNING = r"response\.created (response\.queued )?"
+STREAM = re.compile(
+    rf"{BEGINNING}(response\.in_progress {ITEMS}response\.(completed|incomplete|failed) |response\.failed )"
+)
+CANCELLED = re.compile(rf"{BEGINNING}(response\.in_progress {ITEMS})?")
+
+
+def assert_in_order(events: Sequence[dict[str, Any]], *, cancelled: bool = False) -> None:
+    """The events are one whole stream: in the grammar's order, numbered without gaps, each in its item and part."""
+    sentence = "".join(f"{_word(event)} " for event in events)
+    assert (CANCELLED if cancelled else STREAM).fullmatch(sentence), f"not in order: {sentence}"
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert len({event["response"]["id"] for event in events if "response" in event}) == 1
+    _assert_places(events)
+
+
+def _word(event: dict[str, Any]) -> str:
+    word = WORDS.get(event["type"], event["type"])
+    return word + event["item"]["type"] if "item" in event else word
+
+
+def _assert_places(events: Sequence[dict[str, Any]]) -> None:
+    output_index, content_index, item_id = -1, -1, ""
+    seen: set[str] = set()
+    for event in events:
+        if event["type"] == "response.output_item.added":
+            output_index, content_index, item_id = output_index + 1, -1, event["item"]["id"]
+            assert item_id not in seen, f"two items with the id {item_id}"
+            seen.add(item_id)
+        if event["type"] == "response.content_part.added":
+            content_index += 1
+        expected = {"output_index": output_index, "content_index": content_index, "item_id": item_id}
+        assert {name: event[name] for name in expected if name in event} == {
+            name: value for name, value in expected.items() if name in event
+        }
+        if "item" in event:
+            assert event["item"]["id"] == item_id
