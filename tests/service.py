@@ -259,16 +259,22 @@ class Service:
 
     def busy_slots(self, model: str) -> int:
         """How many of the model's slots are decoding, asked directly of its engine."""
+        return sum(slot["is_processing"] for slot in self.ask_engine(model, "/slots"))
+
+    def ask_engine(self, model: str, path: str, body: object = None) -> Any:
+        """What the model's engine itself answers: to a GET, or to a POST of `body`."""
         engine = json.loads((self.data / "run" / "engines.json").read_bytes())[model]
         connection = http.client.HTTPConnection("127.0.0.1", engine["port"], timeout=10)
+        headers = {"Authorization": f"Bearer {engine['api_key']}", "Content-Type": "application/json"}
         try:
-            connection.request("GET", "/slots", headers={"Authorization": f"Bearer {engine['api_key']}"})
+            data = None if body is None else json.dumps(body).encode()
+            connection.request("GET" if body is None else "POST", path, data, headers)
             response = connection.getresponse()
-            body = response.read()
+            answer = response.read()
         finally:
             connection.close()
-        assert response.status == 200, body
-        return sum(slot["is_processing"] for slot in json.loads(body))
+        assert response.status == 200, answer
+        return json.loads(answer)
 
     # Asking it
 

@@ -47,6 +47,8 @@ def test_grammars_are_checked_by_the_version_that_the_engine_is_built_with() -> 
             "it combines schemas and has 9 patterns; at most 8 are supported then",
         ),
         ({"minItems": 6_000, "items": {"maxItems": 4_001}}, "its minItems and maxItems add up to 10001; at most 10000"),
+        ({"type": "integer", "multipleOf": 3, "maximum": -2}, "a 'multipleOf' below zero needs bounds"),
+        ({"type": "integer", "multipleOf": 3, "maximum": -2, "minimum": -9999}, "at most 1000 multiples between them"),
         ({"maxItems": 1e300}, "at most 10000 are supported"),
         ({"description": "x" * 120_001}, "it has 120020 characters; at most 120000 are supported"),
     ],
@@ -156,10 +158,17 @@ def test_an_answer_that_is_cut_by_its_limit_may_end_anywhere() -> None:
         ({"type": "number", "exclusiveMaximum": 5, "minimum": 0}, "4.9999998", True),
         ({"type": "number", "exclusiveMaximum": 5, "minimum": 0}, "4.99999999999999999", False),
         ({"type": "integer", "exclusiveMaximum": 5, "minimum": 0}, "4", True),
+        ({"type": "integer", "multipleOf": 2, "minimum": -9, "maximum": -1}, "-8", True),
+        ({"type": "integer", "multipleOf": 2, "minimum": -9, "maximum": -1}, "-9", False),
+        ({"type": "integer", "multipleOf": 2, "exclusiveMinimum": -4, "maximum": 4}, "-4", False),
+        ({"type": "integer", "multipleOf": 2, "exclusiveMinimum": -4, "maximum": 4}, "-2", True),
+        ({"type": "number", "multipleOf": 0.5, "minimum": -1.5, "maximum": -0.5}, "-1.5", True),
+        ({"type": "number", "multipleOf": 0.5, "minimum": -1.5, "maximum": -0.5}, "-1.25", False),
+        ({"type": "integer", "multipleOf": 7, "minimum": 10, "maximum": 100}, "98", True),
         ({"const": {"exclusiveMinimum": 5}}, '{"exclusiveMinimum":5}', True),
     ],
 )
-def test_a_number_that_a_double_would_round_to_its_bound_is_not_written(
+def test_numbers_keep_to_their_bounds_and_steps_as_every_parser_reads_them(
     schema: dict[str, Any], text: str, allowed: bool
 ) -> None:
     held = Held(compiled(json_grammar((schema, True))))

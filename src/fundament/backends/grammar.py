@@ -6,23 +6,16 @@ because the engine goes on without any grammar when it cannot compile one or one
 """
 
 import json
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 import llguidance
 from llguidance.gbnf_to_lark import any_to_lark
 
+from fundament.backends.schemas import prepared, too_much
 from fundament.errors import InvalidRequest
 
-# OpenAI's own limits for structured outputs; within them a schema compiles in milliseconds.
-SCHEMA_LIMIT_CHARACTERS = 120_000
-NESTING_LIMIT = 100
-ENUM_LIMIT = 1000
-# Where schemas meet, each further pattern doubles the time that it takes to see whether any text fits them all.
-PATTERNS_LIMIT = 8
-ITEMS_LIMIT = 10_000  # of all arrays together: llguidance writes each item out, and ends the process without memory
 GRAMMAR_LIMIT_CHARACTERS = 16_000
 # Kept compiled: so many grammars, if not longer than this. One takes about 0.5 MB, a long one 3 MB.
 COMPILED_LIMIT = 64
@@ -37,9 +30,6 @@ _HEAD = "%llguidance {}\n"
 # A model that may write white space anywhere can write nothing else for ever.
 _OPTIONS = {"whitespace_flexible": False, "coerce_one_of": True}
 
-
-_VALUES = frozenset({"const", "default", "enum", "examples"})  # what is below them is no schema
-_EXCLUSIVE_BOUNDS = (("exclusiveMinimum", "minimum", math.inf), ("exclusiveMaximum", "maximum", -math.inf))
 
 Schema = tuple[Mapping[str, Any], bool]
 """A JSON Schema, and whether an answer must hold to all of it."""
@@ -81,7 +71,7 @@ def check_schema(schema: Schema, *, what: str, param: str, code: str | None) -> 
     Raises:
         InvalidRequest: with the place in the schema and the reason.
     """
-    if reason := _too_much(schema[0]) or _fault(json_grammar(schema)):
+    if reason := too_much(schema[0]) or _fault(json_grammar(schema)):
         raise InvalidRequest(f"Invalid schema for {what}: {reason}.", param=param, code=code)
 
 
@@ -162,73 +152,4 @@ def _found_fault(grammar: str) -> str | None:
 
 def _json(schema: Mapping[str, Any], strict: bool) -> str:
     options = _OPTIONS if strict else {**_OPTIONS, "lenient": True}
-    return "%json " + json.dumps({**_with_bounds_for_doubles(schema), "x-guidance": options})
-
-
-def _with_bounds_for_doubles(schema: Any) -> Any:
-    """The schema with exclusive bounds of numbers as bounds a billionth further in.
-
-    A text may have more digits than a double: -99.99999999999999999 is above -100, and every parser makes -100 of it.
-    llguidance reads bounds of up to about 14 digits right.
-    """
-    if isinstance(schema, list):
-        return [_with_bounds_for_doubles(item) for item in cast("list[Any]", schema)]
-    if not isinstance(schema, dict):
-        return schema
-    node = cast("dict[str, Any]", schema)
-    changed = {key: value if key in _VALUES else _with_bounds_for_doubles(value) for key, value in node.items()}
-    if node.get("type") == "integer":
-        return changed
-    for exclusive, inclusive, towards in _EXCLUSIVE_BOUNDS:
-        bound = node.get(exclusive)
-        if isinstance(bound, int | float) and not isinstance(bound, bool):
-            inside = float(f"{bound + math.copysign(abs(bound) or 1, towards) * 1e-9:.12g}")
-            del changed[exclusive]
-            other = changed.get(inclusive)
-            inner = max if towards > 0 else min
-            changed[inclusive] = inner(inside, other) if isinstance(other, int | float) else inside
-    return changed
-
-
-def _too_much(schema: Mapping[str, Any]) -> str | None:
-    patterns = 0
-    items = 0.0
-    schemas_meet = False
-    level: list[Any] = [schema]
-    for _ in range(NESTING_LIMIT):
-        for node in _objects(level):
-            values = node.get("enum")
-            if isinstance(values, list) and (size := len(cast("list[Any]", values))) > ENUM_LIMIT:
-                return f"an enum has {size} values; at most {ENUM_LIMIT} are supported"
-            named = node.get("patternProperties")
-            patterns += ("pattern" in node) + (len(cast("dict[str, Any]", named)) if isinstance(named, dict) else 0)
-            items += _number(node.get("minItems")) + _number(node.get("maxItems"))
-            schemas_meet |= "allOf" in node or ("$ref" in node and len(node) > 1)
-        level = [child for node in level for child in _children(node)]
-        if not level:
-            break
-    else:
-        return f"it is nested more than {NESTING_LIMIT} levels deep"
-    if (length := len(json.dumps(schema))) > SCHEMA_LIMIT_CHARACTERS:
-        return f"it has {length} characters; at most {SCHEMA_LIMIT_CHARACTERS} are supported"
-    if schemas_meet and patterns > PATTERNS_LIMIT:
-        return f"it combines schemas and has {patterns} patterns; at most {PATTERNS_LIMIT} are supported then"
-    if items > ITEMS_LIMIT:
-        return f"its minItems and maxItems add up to {items:.0f}; at most {ITEMS_LIMIT} are supported"
-    return None
-
-
-def _number(value: Any) -> float:
-    return value if isinstance(value, int | float) else 0
-
-
-def _objects(nodes: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    for node in nodes:
-        if isinstance(node, dict):
-            yield cast("dict[str, Any]", node)
-
-
-def _children(node: Any) -> Iterable[Any]:
-    if isinstance(node, dict):
-        return cast("dict[str, Any]", node).values()
-    return cast("list[Any]", node) if isinstance(node, list) else ()
+    return "%json " + json.dumps({**prepared(schema), "x-guidance": options})

@@ -155,7 +155,8 @@ def as_text(message: Mapping[str, Any]) -> dict[str, Any]:
     lines += [
         f'{CALL_START}{{"name": {json.dumps(c["name"])}, "arguments": {c["arguments"]}}}{CALL_END}' for c in calls
     ]
-    return {"role": "assistant", "content": "\n".join(lines)}
+    thoughts = message.get("reasoning_content")
+    return {"role": "assistant", "content": "\n".join(lines)} | ({"reasoning_content": thoughts} if thoughts else {})
 
 
 def _as_function(call: Mapping[str, Any]) -> Mapping[str, Any]:

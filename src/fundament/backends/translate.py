@@ -61,7 +61,7 @@ class TranslatedAnswer:
         self._counted: set[int] = set()
         self._cut: set[int] = set()  # at a stop sequence, before the engine's own end
         self._last_finished = 0
-        self._reasoned = 0
+        self._reasoned: dict[int, int] = {}  # of the tokens so far, those up to the last thought
         self._new_readers = readers
         self._readers: dict[int, Sequence[Reader]] = {}
         self._head: dict[str, Any] = {
@@ -86,7 +86,7 @@ class TranslatedAnswer:
             completion_tokens,
             prompt_tokens + completion_tokens,
             PromptDetails(cached_tokens),
-            CompletionDetails(min(self._reasoned, completion_tokens)),
+            CompletionDetails(sum(self._reasoned.values())),
         )
 
     async def read(self) -> bytes:
@@ -166,7 +166,6 @@ class TranslatedAnswer:
             return []
         self._count(chunk)
         for choice in chunk.choices:
-            self._reasoned += "reasoning_content" in choice.delta
             if "role" in choice.delta:
                 choice.delta = {"role": "assistant", "content": ""}  # llama.cpp says null, OpenAI says "" for text
         if self._new_readers is None:
@@ -187,6 +186,8 @@ class TranslatedAnswer:
             self._counted.add(index)
         elif chunk.timings is not None and chunk.choices:
             self._generated[index] = chunk.timings.predicted_n
+            if "reasoning_content" in chunk.choices[0].delta:
+                self._reasoned[index] = chunk.timings.predicted_n
 
     def _read(self, choice: EngineChoice, new_readers: Callable[[int], Sequence[Reader]]) -> list[EngineChoice]:
         if choice.index not in self._readers:

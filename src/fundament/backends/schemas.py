@@ -1,0 +1,136 @@
+"""JSON Schemas as llguidance can hold to them: within limits, and rewritten where it is inexact.
+
+It knows JSON Schema and what llguidance makes of it, found by trying; it knows no request. `grammar.py` compiles.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+from typing import Any, TypeGuard, cast
+
+# OpenAI's own limits for structured outputs; within them a schema compiles in milliseconds.
+SCHEMA_LIMIT_CHARACTERS = 120_000
+NESTING_LIMIT = 100
+ENUM_LIMIT = 1000
+# Where schemas meet, each further pattern doubles the time that it takes to see whether any text fits them all.
+PATTERNS_LIMIT = 8
+ITEMS_LIMIT = 10_000  # of all arrays together: llguidance writes each item out, and ends the process without memory
+
+_VALUES = frozenset({"const", "default", "enum", "examples"})  # what is below them is no schema
+_OF_NUMBERS = frozenset({"multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
+_EXCLUSIVE_BOUNDS = (("exclusiveMinimum", "minimum", math.inf), ("exclusiveMaximum", "maximum", -math.inf))
+
+
+def prepared(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The same schema, in words that llguidance reads right: bounds of numbers and negative multiples."""
+    return cast("dict[str, Any]", _prepared(dict(schema)))
+
+
+def _prepared(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_prepared(item) for item in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    node = cast("dict[str, Any]", schema)
+    node = {key: value if key in _VALUES else _prepared(value) for key, value in node.items()}
+    return _with_multiples_listed(_with_bounds_for_doubles(node))
+
+
+def _with_bounds_for_doubles(node: dict[str, Any]) -> dict[str, Any]:
+    """Exclusive bounds of numbers as bounds a billionth further in.
+
+    A text may have more digits than a double: -99.99999999999999999 is above -100, and every parser makes -100 of it.
+    llguidance reads bounds of up to about 14 digits right.
+    """
+    if node.get("type") == "integer":
+        return node
+    for exclusive, inclusive, towards in _EXCLUSIVE_BOUNDS:
+        bound = node.get(exclusive)
+        if _is_number(bound):
+            inside = float(f"{bound + math.copysign(abs(bound) or 1, towards) * 1e-9:.12g}")
+            node = {key: value for key, value in node.items() if key != exclusive}
+            other = node.get(inclusive)
+            inner = max if towards > 0 else min
+            node[inclusive] = inner(inside, other) if _is_number(other) else inside
+    return node
+
+
+def _with_multiples_listed(node: dict[str, Any]) -> dict[str, Any]:
+    """Multiples in a range that begins below zero as a list: llguidance makes no negative multiples."""
+    step, (low, high) = node.get("multipleOf"), _range(node)
+    if not _is_number(step) or step <= 0 or low >= 0 or math.isinf(low) or math.isinf(high):
+        return node
+    exact = Decimal(str(step))
+    first, last = math.ceil(Decimal(str(low)) / exact), math.floor(Decimal(str(high)) / exact)
+    if last - first >= ENUM_LIMIT:
+        return node
+    multiples = [exact * count for count in range(first, last + 1)]
+    values = [int(value) if value == value.to_integral_value() else float(value) for value in multiples]
+    allowed = [value for value in values if isinstance(value, int) or node.get("type") != "integer"]
+    return {key: value for key, value in node.items() if key not in _OF_NUMBERS} | {"enum": allowed}
+
+
+def _range(node: Mapping[str, Any]) -> tuple[float, float]:
+    """The least and the greatest integer or double that the node's bounds allow."""
+    low, high = node.get("minimum"), node.get("maximum")
+    low = low if _is_number(low) else -math.inf
+    high = high if _is_number(high) else math.inf
+    if _is_number(exclusive := node.get("exclusiveMinimum")):
+        low = max(low, exclusive + 1)
+    if _is_number(exclusive := node.get("exclusiveMaximum")):
+        high = min(high, exclusive - 1)
+    return low, high
+
+
+def _is_number(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def too_much(schema: Mapping[str, Any]) -> str | None:  # noqa: PLR0911 - a list of limits
+    """What is too much about a schema, None if nothing is."""
+    patterns = 0
+    items = 0.0
+    endless_multiples = False
+    schemas_meet = False
+    level: list[Any] = [schema]
+    for _ in range(NESTING_LIMIT):
+        for node in _objects(level):
+            values = node.get("enum")
+            if isinstance(values, list) and (size := len(cast("list[Any]", values))) > ENUM_LIMIT:
+                return f"an enum has {size} values; at most {ENUM_LIMIT} are supported"
+            named = node.get("patternProperties")
+            patterns += ("pattern" in node) + (len(cast("dict[str, Any]", named)) if isinstance(named, dict) else 0)
+            items += _number(node.get("minItems")) + _number(node.get("maxItems"))
+            endless_multiples |= "multipleOf" in node and _range(node)[1] < 0 and "multipleOf" in _prepared(node)
+            schemas_meet |= "allOf" in node or ("$ref" in node and len(node) > 1)
+        level = [child for node in level for child in _children(node)]
+        if not level:
+            break
+    else:
+        return f"it is nested more than {NESTING_LIMIT} levels deep"
+    if (length := len(json.dumps(schema))) > SCHEMA_LIMIT_CHARACTERS:
+        return f"it has {length} characters; at most {SCHEMA_LIMIT_CHARACTERS} are supported"
+    if schemas_meet and patterns > PATTERNS_LIMIT:
+        return f"it combines schemas and has {patterns} patterns; at most {PATTERNS_LIMIT} are supported then"
+    if endless_multiples:
+        return f"a 'multipleOf' below zero needs bounds with at most {ENUM_LIMIT} multiples between them"
+    if items > ITEMS_LIMIT:
+        return f"its minItems and maxItems add up to {items:.0f}; at most {ITEMS_LIMIT} are supported"
+    return None
+
+
+def _number(value: Any) -> float:
+    return value if _is_number(value) else 0
+
+
+def _objects(nodes: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    for node in nodes:
+        if isinstance(node, dict):
+            yield cast("dict[str, Any]", node)
+
+
+def _children(node: Any) -> Iterable[Any]:
+    if isinstance(node, dict):
+        return cast("dict[str, Any]", node).values()
+    return cast("list[Any]", node) if isinstance(node, list) else ()
