@@ -4,41 +4,34 @@ Every test here fails if its parameter is ignored, and the page's rows and the t
 the model says is never looked at, only how it differs.
 """
 
-import http.client
 import json
-from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from effects import (
+    BOTH,
+    PATHS,
+    SAID,
+    SEEDS,
+    USER,
+    answer,
+    effect_of,
+    message,
+    prompt_tokens,
+    request,
+    text,
+    texts,
+    token_ids,
+)
 from parameter_table import Row, parameters
 from service import Service
-from specification import assert_valid, read_sse
+from specification import read_sse
 
-MODEL = "SmolLM2-135M-Instruct"
 ALIAS = "Llama-3.3-70B-Instruct"
-PATHS = {"chat": "/v2/chat/completions", "completions": "/v2/completions"}
-SCHEMAS = {"chat": "CreateChatCompletionResponse", "completions": "CreateCompletionResponse"}
-BOTH = ("chat", "completions")
-SAID = "Once upon a time"
-USER = {"role": "user", "content": SAID}
-SEEDS = (1, 2, 3, 4)
 FUNCTION = {"name": "look", "parameters": {"type": "object", "properties": {}, "additionalProperties": False}}
 OTHER = {**FUNCTION, "name": "listen"}
 TOOLS = [{"type": "function", "function": FUNCTION}, {"type": "function", "function": OTHER}]
-
-Test = Callable[..., None]
-
-
-def effect_of(name: str, *endpoints: str) -> Callable[[Test], Test]:
-    """The test shows the parameter's effect on these endpoints."""
-
-    def mark(test: Test) -> Test:
-        vars(test)["shows"] = {(endpoint, name) for endpoint in endpoints}
-        return pytest.mark.parametrize("endpoint", endpoints)(test)
-
-    return mark
 
 
 def test_every_parameter_with_an_effect_has_its_test() -> None:
@@ -47,52 +40,6 @@ def test_every_parameter_with_an_effect_has_its_test() -> None:
 
     shown = set[tuple[str, str]]().union(*(getattr(test, "shows", ()) for test in globals().values()))
     assert shown == {(row.endpoint, row.name) for row in parameters() if has_effect(row)}
-
-
-# Asking
-
-
-def request(endpoint: str, **fields: Any) -> dict[str, Any]:
-    said = {"messages": [USER]} if endpoint == "chat" else {"prompt": SAID}
-    body = {"model": MODEL, "max_tokens": 12, "temperature": 0, **said, **fields}
-    return {name: value for name, value in body.items() if value is not None}
-
-
-def answer(service: Service, endpoint: str, **fields: Any) -> dict[str, Any]:
-    reply = service.post(PATHS[endpoint], request(endpoint, **fields))
-    assert reply.status == 200, reply.body
-    return assert_valid(SCHEMAS[endpoint], reply.json)
-
-
-def texts(service: Service, endpoint: str, **fields: Any) -> list[str]:
-    """The texts of all choices, in the order of their index."""
-    choices = sorted(answer(service, endpoint, **fields)["choices"], key=lambda choice: choice["index"])
-    return [choice["text"] if endpoint == "completions" else choice["message"]["content"] for choice in choices]
-
-
-def text(service: Service, endpoint: str, **fields: Any) -> str:
-    (only,) = texts(service, endpoint, **fields)
-    return only
-
-
-def message(service: Service, **fields: Any) -> dict[str, Any]:
-    return answer(service, "chat", **{"max_tokens": 60, **fields})["choices"][0]["message"]
-
-
-def prompt_tokens(service: Service, endpoint: str, **fields: Any) -> int:
-    return answer(service, endpoint, max_tokens=1, **fields)["usage"]["prompt_tokens"]
-
-
-def token_ids(service: Service, of: str) -> list[int]:
-    """The model's tokens of a text, asked directly of its engine."""
-    engine = json.loads((service.data / "run" / "engines.json").read_bytes())[MODEL]
-    connection = http.client.HTTPConnection("127.0.0.1", engine["port"], timeout=10)
-    try:
-        sent = {"Authorization": f"Bearer {engine['api_key']}", "Content-Type": "application/json"}
-        connection.request("POST", "/tokenize", json.dumps({"content": of}), sent)
-        return json.loads(connection.getresponse().read())["tokens"]
-    finally:
-        connection.close()
 
 
 # Sampling
@@ -172,16 +119,6 @@ def test_frequency_is_penalised_each_time(embedded: Service, endpoint: str) -> N
     assert not rivals.repeats(rivals.tie + 2.5, frequency_penalty=1)
     assert rivals.repeats(rivals.tie + 3.5, frequency_penalty=1)
     assert rivals.repeats(rivals.tie - 2.5, frequency_penalty=-1)
-
-
-@pytest.mark.parametrize("name", ["presence_penalty", "frequency_penalty"])
-@pytest.mark.parametrize("endpoint", BOTH)
-def test_a_penalty_makes_a_text_repeat_less(embedded: Service, endpoint: str, name: str) -> None:
-    def most_common(penalty: float) -> int:
-        ids = token_ids(embedded, text(embedded, endpoint, max_tokens=32, **{name: penalty}))
-        return max(Counter(ids).values())
-
-    assert most_common(-2) > most_common(2)
 
 
 # Length and number
@@ -410,3 +347,51 @@ def test_a_choice_of_an_older_function_is_kept(embedded: Service, endpoint: str)
     for function in functions:
         got = message(embedded, functions=functions, function_call={"name": function["name"]})
         assert got["function_call"]["name"] == function["name"]
+
+
+# Completions alone
+
+
+@effect_of("echo", "completions")
+def test_an_echo_begins_with_the_prompt(embedded: Service, endpoint: str) -> None:
+    said = text(embedded, endpoint)
+    assert text(embedded, endpoint, echo=False) == said
+    assert text(embedded, endpoint, echo=True) == SAID + said
+    assert text(embedded, endpoint, echo=True, prompt=token_ids(embedded, SAID)) == SAID + said
+    assert texts(embedded, endpoint, echo=True, prompt=[SAID, "1, 2,"], n=2)[2].startswith("1, 2,")
+    assert text(embedded, endpoint, echo=True, max_tokens=0) == SAID
+
+
+@effect_of("logprobs", "completions")
+@pytest.mark.parametrize("wanted", [0, 1, 3, 5])
+def test_log_probabilities_come_in_their_older_shape(embedded: Service, endpoint: str, wanted: int) -> None:
+    assert answer(embedded, endpoint)["choices"][0]["logprobs"] is None
+    (choice,) = answer(embedded, endpoint, logprobs=wanted)["choices"]
+    known = choice["logprobs"]
+    assert "".join(known["tokens"]) == choice["text"]
+    assert len(known["tokens"]) == len(known["token_logprobs"]) == len(known["text_offset"]) == 12
+    assert all(logprob <= 0 for logprob in known["token_logprobs"])
+    assert known["text_offset"] == [len("".join(known["tokens"][:at])) for at in range(12)]
+    for token, logprob, likeliest in zip(
+        known["tokens"], known["token_logprobs"], known["top_logprobs"] or [{}] * 12, strict=True
+    ):
+        # OpenAI's document: the token that was drawn is among them, or is one more.
+        assert wanted <= len(likeliest) <= max(wanted, 1)
+        assert not wanted or (max(likeliest, key=likeliest.__getitem__), max(likeliest.values())) == (token, logprob)
+
+
+@effect_of("best_of", "completions")
+def test_the_best_of_several_is_the_likeliest(embedded: Service, endpoint: str) -> None:
+    def likelihood(choice: dict[str, Any]) -> float:
+        known = choice["logprobs"]["token_logprobs"]
+        return sum(known) / len(known)
+
+    drawn = {"temperature": 1, "seed": 5, "logprobs": 0, "max_tokens": 8}
+    candidates = answer(embedded, endpoint, n=4, **drawn)["choices"]
+    best = sorted(candidates, key=likelihood, reverse=True)
+    (one,) = answer(embedded, endpoint, best_of=4, **drawn)["choices"]
+    assert one["text"] == best[0]["text"]
+    two = answer(embedded, endpoint, best_of=4, n=2, **drawn)
+    assert [choice["text"] for choice in two["choices"]] == [choice["text"] for choice in best[:2]]
+    assert [choice["index"] for choice in two["choices"]] == [0, 1]
+    assert two["usage"]["completion_tokens"] == 4 * 8

@@ -85,6 +85,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "a completion": ("completions", {}),
     "a completion of a seed": ("completions", {"temperature": 1.5, "seed": 7}),
     "three completions": ("completions", {"n": 3, "temperature": 1, "seed": 11}),
+    "a completion with logprobs": ("completions", {"logprobs": 2}),
+    "a completion with logprobs and no alternatives": ("completions", {"logprobs": 0}),
+    "three completions with logprobs": ("completions", {"logprobs": 1, "n": 3, "temperature": 1, "seed": 11}),
+    "an echo": ("completions", {"echo": True}),
+    "echoes": ("completions", {"echo": True, "n": 2, "temperature": 1, "seed": 3}),
     "two prompts": ("completions", {"prompt": ["Once upon a time", "1, 2, 3,"]}),
     "two prompts of two completions": ("completions", {"prompt": ["Once upon a time", "1, 2, 3,"], "n": 2}),
     "a completion of tokens": ("completions", {"prompt": [6403, 1980, 253, 655]}),
@@ -129,7 +134,7 @@ def test_the_fold_of_the_stream_is_the_whole_answer(embedded: Service, case: str
     answer = ask_twice(embedded, kind, fields)
     assert len(answer["choices"]) == fields.get("n", 1) * (len(fields["prompt"]) if "two prompts" in case else 1)
     for choice in answer["choices"]:
-        if fields.get("logprobs") and choice["message"]["content"] is not None:
+        if kind == "chat" and fields.get("logprobs") and choice["message"]["content"] is not None:
             assert_tokens_are_the_text(choice)
             wanted = fields.get("top_logprobs", 0)
             assert all(len(token["top_logprobs"]) == wanted for token in choice["logprobs"]["content"])
