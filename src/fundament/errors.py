@@ -76,6 +76,8 @@ class ContextLengthExceeded(InvalidRequest):
             param=param,
             code="context_length_exceeded",
         )
+        self.context_tokens = context_tokens
+        self.prompt_tokens = prompt_tokens
 
 
 class InvalidKey(RequestError):

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from fundament.api.app import build_app
 from fundament.api.http import http_protocol
+from fundament.api.responses import Desk
 from fundament.backends.client import Client
 from fundament.backends.gate import Gate
 from fundament.backends.profiles import EMBEDDED, PROFILES
@@ -33,7 +34,9 @@ from fundament.lifeline import receive_instructions
 from fundament.outbox import Outbox
 from fundament.storage.database import open_database
 from fundament.storage.journal import UsageJournal
+from fundament.responses.background import Background
 from fundament.storage.keys import KeyRepository
+from fundament.storage.state import StateRepository
 from fundament.telemetry.logs import configure_logging
 
 KEEP_ALIVE_S = 75
@@ -73,7 +76,17 @@ async def serve(instructions: WorkerInstructions) -> None:
     outbox = Outbox(first=journal.flush)
     upstreams = {model.id: _upstream(model, instructions.local_models.get(model.id), outbox) for model in config.models}
     catalogue = Catalogue([_catalogue_model(model, instructions) for model in config.models])
-    app = build_app(Admission(keys, catalogue), upstreams, Meter(journal), max_body_bytes=config.server.max_body_bytes)
+    store = StateRepository(database)
+    background = Background(store)
+    desk = Desk(
+        admission=Admission(keys, catalogue),
+        upstreams=upstreams,
+        meter=Meter(journal),
+        store=store,
+        background=background,
+        max_body_bytes=config.server.max_body_bytes,
+    )
+    app = build_app(desk)
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -94,15 +107,16 @@ async def serve(instructions: WorkerInstructions) -> None:
     # What lives as long as the process need not be looked through by every collection.
     gc.collect()
     gc.freeze()
-    background = [asyncio.create_task(keys.run()), asyncio.create_task(journal.run())]
+    running = [asyncio.create_task(work.run()) for work in (keys, journal, background)]
     try:
         await server.serve(sockets=[socket.socket(fileno=instructions.listener_fd)])
         if tasks := server.server_state.tasks:
             await asyncio.wait(tasks, timeout=LAST_WORDS_S)
     finally:
-        for task in background:
+        await background.close()
+        for task in running:
             task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
         for upstream in upstreams.values():
             upstream.client.close()
         journal.close()

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fundament.api import http as http_module
 from fundament.api.edge import Edge, send_json
 from fundament.api.http import HEAD_LIMIT_BYTES, http_protocol
-from fundament.api.requests import Only, read_body
+from fundament.api.requests import Methods, read_body
 from fundament.api.streaming import ClientWatch
 from fundament.outbox import Outbox
 
@@ -352,7 +352,7 @@ async def test_a_client_that_leaves_is_noticed_at_once(connect: Connect, echo: E
 
 
 async def test_an_endpoint_of_one_method_refuses_others_by_name() -> None:
-    async with served(Edge(Only("POST", Echo()))) as connect, connect() as peer:
+    async with served(Edge(Methods(POST=Echo()))) as connect, connect() as peer:
         for method in (b"GET", b"PUT", b"DELETE", b"OPTIONS"):
             peer.send(method + b" /a HTTP/1.1\r\nhost: x\r\n\r\n")
             status, headers, body = await peer.answer()

@@ -7,32 +7,61 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fundament.api.chat import ChatCompletions
 from fundament.api.completions import Completions
+from fundament.api.conversations import (
+    CreateConversation,
+    CreateItems,
+    DeleteConversation,
+    DeleteItem,
+    ListItems,
+    RetrieveConversation,
+    RetrieveItem,
+    UpdateConversation,
+)
 from fundament.api.docs import docs
 from fundament.api.edge import Edge
 from fundament.api.health import Live, Ready
 from fundament.api.models import ListModels, RetrieveModel
 from fundament.api.openapi import openapi
-from fundament.api.requests import Only
-from fundament.backends.upstream import Upstream
+from fundament.api.requests import Methods
+from fundament.api.responses import (
+    CancelResponse,
+    CountInputTokens,
+    CreateResponse,
+    DeleteResponse,
+    Desk,
+    ListInputItems,
+    RetrieveResponse,
+)
 from fundament.errors import NotFound
-from fundament.gateway.admission import Admission
-from fundament.gateway.meter import Meter
 
 BASES = ("/v2", "/v1")  # the same API on both
 
 
-def build_app(admission: Admission, upstreams: Mapping[str, Upstream], meter: Meter, *, max_body_bytes: int) -> ASGIApp:
+def build_app(desk: Desk) -> ASGIApp:
     """The service as an ASGI application."""
+    admission, upstreams = desk.admission, desk.upstreams
+    generation = (admission, upstreams, desk.meter)
     endpoints: dict[str, ASGIApp] = {
-        "/chat/completions": Only("POST", ChatCompletions(admission, upstreams, meter, max_body_bytes=max_body_bytes)),
-        "/completions": Only("POST", Completions(admission, upstreams, meter, max_body_bytes=max_body_bytes)),
-        "/models": Only("GET", ListModels(admission)),
-        "/models/{id:path}": Only("GET", RetrieveModel(admission)),
+        "/chat/completions": Methods(POST=ChatCompletions(*generation, max_body_bytes=desk.max_body_bytes)),
+        "/completions": Methods(POST=Completions(*generation, max_body_bytes=desk.max_body_bytes)),
+        "/responses": Methods(POST=CreateResponse(desk)),
+        "/responses/input_tokens": Methods(POST=CountInputTokens(desk)),
+        "/responses/{id}": Methods(GET=RetrieveResponse(desk), DELETE=DeleteResponse(desk)),
+        "/responses/{id}/cancel": Methods(POST=CancelResponse(desk)),
+        "/responses/{id}/input_items": Methods(GET=ListInputItems(desk)),
+        "/conversations": Methods(POST=CreateConversation(desk)),
+        "/conversations/{id}": Methods(
+            GET=RetrieveConversation(desk), POST=UpdateConversation(desk), DELETE=DeleteConversation(desk)
+        ),
+        "/conversations/{id}/items": Methods(GET=ListItems(desk), POST=CreateItems(desk)),
+        "/conversations/{id}/items/{item_id}": Methods(GET=RetrieveItem(desk), DELETE=DeleteItem(desk)),
+        "/models": Methods(GET=ListModels(admission)),
+        "/models/{id:path}": Methods(GET=RetrieveModel(admission)),
     }
     served = {base + path: endpoint for path, endpoint in endpoints.items() for base in BASES}
-    served |= {"/health/live": Only("GET", Live()), "/health/ready": Only("GET", Ready(upstreams))}
+    served |= {"/health/live": Methods(GET=Live()), "/health/ready": Methods(GET=Ready(upstreams))}
     reference = {"/openapi.json": openapi(admission.catalogue.models), **docs()}
-    served |= {path: Only("GET", endpoint) for path, endpoint in reference.items()}
+    served |= {path: Methods(GET=endpoint) for path, endpoint in reference.items()}
     return Edge(Routes(served))
 
 

@@ -77,17 +77,19 @@ def _too_large(limit_bytes: int) -> BodyTooLarge:
     )
 
 
-class Only:
-    """An endpoint that answers to one method."""
+class Methods:
+    """The endpoints of one path, by method."""
 
-    def __init__(self, method: str, endpoint: ASGIApp) -> None:
-        self._methods = {"GET", "HEAD"} if method == "GET" else {method}
-        self._allow = ", ".join(sorted(self._methods))
-        self._endpoint = endpoint
+    def __init__(self, **endpoints: ASGIApp) -> None:
+        self._endpoints = dict(endpoints)
+        if "GET" in endpoints:
+            self._endpoints["HEAD"] = endpoints["GET"]
+        self._allow = ", ".join(sorted(self._endpoints))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] not in self._methods:
+        endpoint = self._endpoints.get(scope["method"])
+        if endpoint is None:
             raise MethodNotAllowed(
                 f"Not allowed to {scope['method']} on {scope['path']} (allowed: {self._allow}).", self._allow
             )
-        await self._endpoint(scope, receive, send)
+        await endpoint(scope, receive, send)

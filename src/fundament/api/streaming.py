@@ -15,7 +15,7 @@ from fundament.backends.call import Answer
 from fundament.errors import RequestError, Unavailable
 from fundament.gateway.meter import Metering
 
-_HEADERS = [
+HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # tells an nginx in front of us not to collect events
@@ -61,7 +61,7 @@ async def relay(answer: Answer, send: Send, watch: ClientWatch, metering: Meteri
     """
     events = await answer.read()
     metering.first_byte()
-    await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS]})
+    await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS]})
     try:
         while events:
             if answer.complete:

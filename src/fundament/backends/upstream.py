@@ -107,6 +107,22 @@ class Upstream:
         readers = readers_of(self.profile, call, grammar, echo)
         return TranslatedAnswer(call, response, self._fingerprint, refused, on_close, readers=readers)
 
+    async def count(self, call: Call) -> int:
+        """How many tokens the prompt of a chat has.
+
+        Raises:
+            RequestError: only our own engine's tokenizer tells; or it cannot be asked.
+        """
+        if not self.profile.own:
+            raise InvalidRequest(
+                "Tokens can be counted for models that this service runs itself only.",
+                param="model",
+                code="unsupported_model",
+            )
+        sent, _ = await engine_request(self.profile, call, self._model)
+        counted = await self._ask(f"{self.profile.prefix}{call.path}/input_tokens", _encode(sent))
+        return counted.input_tokens
+
     async def _post(self, path: str, body: bytes) -> Response:
         try:
             return await self.client.post(path, body)

@@ -92,3 +92,37 @@ def read_chunk(chunk: Mapping[str, Any]) -> Chunk:
 
 def _broken(error: Exception) -> UpstreamFailure:
     return UpstreamFailure(f"The model's server sent a chunk that cannot be read: {error}.", code="upstream_error")
+
+
+class _Message(Delta):
+    """A whole message has the fields of a delta; its calls are numbered by their place."""
+
+
+class _CompletedChoice(Struct):
+    index: int = 0
+    message: _Message | None = None
+    logprobs: Logprobs | None = None
+    finish_reason: str | None = None
+
+
+class _Completion(Struct):
+    choices: list[_CompletedChoice] = []
+    usage: Usage | None = None
+    service_tier: str | None = None
+
+
+_completion_decoder = msgspec.json.Decoder(_Completion)
+
+
+def decode_completion(data: bytes) -> Chunk:
+    """A whole `chat.completion` as one chunk that says it all; raises as `decode_chunk`."""
+    try:
+        completion = _completion_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _broken(error) from None
+    choices: list[Choice] = []
+    for choice in completion.choices:
+        for place, call in enumerate((choice.message and choice.message.tool_calls) or ()):
+            call.index = place
+        choices.append(Choice(choice.index, choice.message, choice.logprobs, choice.finish_reason))
+    return Chunk(choices, completion.usage, completion.service_tier)

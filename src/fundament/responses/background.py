@@ -1,0 +1,243 @@
+"""Responses that are made while nobody waits: one task each, in the process that was asked.
+
+Their state and their events go to the store as they come, so that any process can tell them, also after this one is
+gone. A job whose process died is found by the silence of its runner, and has failed. It knows no HTTP.
+"""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import structlog
+
+from fundament.errors import RequestError, ServerFailure, Unavailable
+from fundament.gateway.state import StateStore, StoredResponse
+from fundament.responses.events import sse
+from fundament.responses.fold import Event
+from fundament.responses.making import Making
+from fundament.responses.resource import Json
+
+BEAT_S = 1.0
+SILENT_S = 6.0
+"""A runner that has not told for so long that it lives is dead: two stalls of a busy machine are less."""
+FLUSH_S = 0.1
+FOLLOW_S = 0.1
+ORPHANS_A_LOOK = 50
+
+ENDED = frozenset({"completed", "incomplete", "failed", "cancelled"})
+Settle = Callable[[Making, RequestError | None], None]
+
+
+class Job:
+    """A response that is being made here. `events` are all so far, as they are sent, with their numbers."""
+
+    def __init__(self, stored: StoredResponse, making: Making) -> None:
+        self.stored = stored
+        self.making = making
+        self.events: list[tuple[int, bytes]] = []
+        self.flushed = 0  # how many of the events the store has
+        self.ended = False
+        self.cancelled = False
+        self.task: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+
+    def tell(self, events: list[Event]) -> None:
+        self.events += [(event["sequence_number"], sse(event)) for event in events]
+        self.wake()
+
+    def wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def changed(self) -> None:
+        await self._changed.wait()
+
+
+class Background:
+    """The jobs of this process, and the look after those of processes that died."""
+
+    def __init__(self, store: StateStore) -> None:
+        self.runner = f"runner_{secrets.token_hex(12)}"
+        self._store = store
+        self._jobs: dict[str, Job] = {}
+        self._log: Any = structlog.get_logger(__name__)
+
+    async def start(self, stored: StoredResponse, making: Making, settle: Settle) -> Job:
+        """Keeps the response as queued and begins to make it.
+
+        Args:
+            settle: told once how it ended, for its usage.
+
+        Raises:
+            Unavailable: it could not be kept, and is not made.
+        """
+        job = Job(stored, making)
+        job.tell(making.fold.queue())
+        stored.response = making.fold.response
+        stored.runner = self.runner
+        await self._store.beat(self.runner)
+        await self._store.save(stored)
+        self._jobs[stored.id] = job
+        job.task = asyncio.create_task(self._run(job, settle))
+        return job
+
+    async def follow(self, owner: str, id: str, after: int) -> AsyncIterator[bytes]:
+        """The events of a response numbered above `after`, as they come, until it has ended.
+
+        Raises:
+            Unavailable: the store cannot be read.
+        """
+        job = self._jobs.get(id)
+        while job is not None:
+            told = [data for number, data in job.events if number > after]
+            if told:
+                after = job.events[-1][0]
+                yield b"".join(told)
+            elif job.ended:
+                return
+            else:
+                await job.changed()
+        while True:
+            stored = await self._store.find(owner, id)
+            ended = stored is None or stored.response["status"] in ENDED
+            # Its end was kept with its last events: what is read after it is all.
+            events = await self._store.events(id, after)
+            if events:
+                after = events[-1][0]
+                yield b"".join(data for _, data in events)
+            if ended:
+                return
+            await asyncio.sleep(FOLLOW_S)
+
+    async def cancel(self, stored: StoredResponse) -> Json:
+        """Ends a response that is being made, wherever; gives it as it is then. One that has ended stays as it is."""
+        job = self._jobs.get(stored.id)
+        if job is None:
+            if stored.response["status"] not in ENDED:
+                # Its runner sees that it is not its own any more, and lets it be.
+                stored.response = {**stored.response, "status": "cancelled"}
+                stored.runner = None
+                await self._store.save(stored)
+            return stored.response
+        job.cancelled = True
+        if job.task is not None:
+            job.task.cancel()
+            await asyncio.wait([job.task])
+        return job.stored.response
+
+    async def delete(self, owner: str, id: str) -> bool:
+        """Whether `owner` had such a response; one that is being made is given up."""
+        deleted = await self._store.delete(owner, id)
+        job = self._jobs.get(id)
+        if deleted and job is not None and job.task is not None:
+            job.cancelled = True
+            job.task.cancel()
+        return deleted
+
+    async def run(self) -> None:
+        """Tells that this process lives and ends what dead ones left, until cancelled."""
+        while True:
+            await asyncio.sleep(BEAT_S)
+            with contextlib.suppress(Unavailable):
+                if self._jobs:
+                    await self._store.beat(self.runner)
+                    await self._drop_those_taken_away()
+                for orphan in await self._store.orphans(SILENT_S, ORPHANS_A_LOOK):
+                    await self._end_orphan(orphan)
+
+    async def close(self) -> None:
+        """Ends the jobs of this process, as failed: the service stops."""
+        tasks = [job.task for job in self._jobs.values() if job.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _run(self, job: Job, settle: Settle) -> None:
+        failure: RequestError | None = None
+        flusher = asyncio.create_task(self._flush(job))
+        fold = job.making.fold
+        last: list[Event] = []
+        try:
+            await job.making.open(stream=True)
+            async for events in job.making.events():
+                if job.making.ended:
+                    last = events
+                else:
+                    job.tell(events)
+        except RequestError as refused:
+            failure, last = refused, fold.fail(refused)
+        except asyncio.CancelledError:
+            stopping = Unavailable("The service stopped before the response was complete.", code="service_stopping")
+            failure = None if job.cancelled else stopping
+            last = fold.cancel() if job.cancelled else fold.fail(stopping)
+        finally:
+            job.making.close()
+            settle(job.making, failure)
+        flusher.cancel()
+        await asyncio.wait([flusher])
+        await self._end(job, last)
+
+    async def _flush(self, job: Job) -> None:
+        """Keeps events as they come, several at a time, until cancelled."""
+        job.stored.response = job.making.fold.response
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            with contextlib.suppress(Unavailable):
+                await self._keep_events(job)
+
+    async def _keep_events(self, job: Job) -> None:
+        if new := job.events[job.flushed :]:
+            await self._store.add_events(job.stored.id, new)
+            job.flushed += len(new)
+
+    async def _end(self, job: Job, last: list[Event]) -> None:
+        """Keeps the last events and the end, then tells them: who has read them finds them everywhere."""
+        stored = job.stored
+        stored.response = job.making.fold.response
+        stored.runner = None
+        told = len(job.events)
+        job.events += [(event["sequence_number"], sse(event)) for event in last]
+        try:
+            kept = await self._store.find(stored.owner, stored.id)
+            if kept is not None and kept.runner == self.runner:
+                await self._keep_events(job)
+                await self._store.save(stored, conversation_items(stored))
+            elif kept is not None:
+                stored.response = kept.response  # another process has cancelled it
+                del job.events[told:]
+        except Unavailable as error:
+            # Its runner will be silent about it, and it will be found as an orphan.
+            self._log.error("background_response_not_kept", response=stored.id, error=error.message)
+        self._jobs.pop(stored.id, None)
+        job.ended = True
+        job.wake()
+
+    async def _drop_those_taken_away(self) -> None:
+        """Ends jobs whose response was cancelled or deleted by another process."""
+        for job in tuple(self._jobs.values()):
+            kept = await self._store.find(job.stored.owner, job.stored.id)
+            if (kept is None or kept.runner != self.runner) and job.task is not None and not job.ended:
+                job.cancelled = True
+                job.task.cancel()
+
+    async def _end_orphan(self, stored: StoredResponse) -> None:
+        failure = ServerFailure("The process that made the response ended. Please try again.", code="server_error")
+        error = {"code": "server_error", "message": failure.message}
+        stored.response = {**stored.response, "status": "failed", "error": error}
+        stored.runner = None
+        events = await self._store.events(stored.id, -1)
+        number = events[-1][0] + 1 if events else 0
+        event = {"type": "response.failed", "sequence_number": number, "response": stored.response}
+        await self._store.add_events(stored.id, [(number, sse(event))])
+        await self._store.save(stored)
+        self._log.warning("background_response_orphaned", response=stored.id)
+
+
+def conversation_items(stored: StoredResponse) -> list[Json]:
+    """What an ended response adds to its conversation, if it has one and came to an answer."""
+    if stored.conversation_id is None or stored.response["status"] not in {"completed", "incomplete"}:
+        return []
+    return [*stored.input, *stored.response["output"]]

@@ -1,0 +1,168 @@
+"""One response in the making: a chat is asked, its chunks go through the fold, and events come out.
+
+It joins translation, backend and fold; it knows neither HTTP nor where responses are kept.
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+from fundament.backends.call import Answer, Call
+from fundament.backends.upstream import Upstream
+from fundament.errors import ContextLengthExceeded, InvalidRequest, RequestError
+from fundament.protocol.responses import ResponsesRequest
+from fundament.protocol.usage import Usage
+from fundament.responses.chunks import decode_chunk, decode_completion
+from fundament.responses.fold import Event, ResponseFold
+from fundament.responses.history import Json, typed
+from fundament.responses.resource import new_response
+from fundament.responses.translation import chat_request, responses_param
+
+_TERMINAL = frozenset({"completed", "incomplete", "failed", "cancelled"})
+
+
+class Making:
+    """The response with the id `id` to `request`; what came before it is `history`.
+
+    Args:
+        new_id: makes an id that begins with the given prefix and `_`.
+    """
+
+    def __init__(
+        self,
+        request: ResponsesRequest,
+        history: list[Json],
+        upstream: Upstream,
+        *,
+        id: str,
+        created_at: int,
+        new_id: Callable[[str], str],
+    ) -> None:
+        self.fold = ResponseFold(new_response(request, id=id, created_at=created_at), new_id)
+        self.body = chat_request(request, typed(history))
+        self._request = request
+        self._upstream = upstream
+        self._id = id
+        self._created_at = created_at
+        self._answer: Answer | None = None
+
+    @property
+    def usage(self) -> Usage | None:
+        return None if self._answer is None else self._answer.usage
+
+    @property
+    def ended(self) -> bool:
+        return self.fold.response["status"] in _TERMINAL
+
+    async def open(self, *, stream: bool) -> None:
+        """Asks the model; returns when its answer has begun. With `truncation: auto`, old turns make room.
+
+        Raises:
+            RequestError: the model's server refused, failed or is full; `param` is one of this API's.
+        """
+        body: Json = self.body if stream else {**self.body, "stream": False, "stream_options": None}
+        while True:
+            try:
+                self._answer = await self._upstream.open(self._call(body, stream=stream))
+            except ContextLengthExceeded as overflow:
+                shorter = None
+                if self._request.truncation == "auto":
+                    shorter = _without_oldest(body["messages"], overflow.context_tokens / overflow.prompt_tokens)
+                if shorter is None:
+                    raise _in_our_terms(overflow) from None
+                body = {**body, "messages": shorter}
+            except InvalidRequest as refused:
+                raise _in_our_terms(refused) from None
+            else:
+                return
+
+    async def count(self) -> int:
+        """How many tokens the model reads before it answers.
+
+        Raises:
+            InvalidRequest: its server cannot tell.
+        """
+        try:
+            return await self._upstream.count(self._call(self.body, stream=True))
+        except InvalidRequest as refused:
+            raise _in_our_terms(refused) from None
+
+    async def events(self) -> AsyncIterator[list[Event]]:
+        """The events of a streamed answer, from the first to the last.
+
+        A failure is an event, too. Nothing is raised but what cancels the task.
+        """
+        yield self.fold.start()
+        try:
+            async for data in _payloads(self._opened):
+                if events := self.fold.feed(decode_chunk(data)):
+                    yield events
+        except RequestError as failure:
+            yield self.fold.fail(failure)
+        else:
+            yield self.fold.finish(int(time.time()))
+
+    async def whole(self) -> None:
+        """Takes an answer that is not streamed into the fold.
+
+        Raises:
+            RequestError: the model's server failed.
+        """
+        self.fold.start()
+        self.fold.feed(decode_completion(await self._opened.whole()))
+        self.fold.finish(int(time.time()))
+
+    def close(self) -> None:
+        if self._answer is not None:
+            self._answer.close()
+
+    @property
+    def _opened(self) -> Answer:
+        assert self._answer is not None, "open() comes first"  # noqa: S101 - for the type checker
+        return self._answer
+
+    def _call(self, body: Mapping[str, Any], *, stream: bool) -> Call:
+        return Call(
+            kind="chat",
+            body=body,
+            model=self._request.model,
+            stream=stream,
+            include_usage=True,
+            prompts=1,
+            n=1,
+            kept=1,
+            id=f"chatcmpl-{self._id.removeprefix('resp_')}",
+            created=self._created_at,
+        )
+
+
+async def _payloads(answer: Answer) -> AsyncIterator[bytes]:
+    """The JSON of each event of a chat's stream."""
+    while events := await answer.read():
+        for event in events.split(b"\n\n"):
+            if event.startswith(b"data:") and (data := event[5:].lstrip()) != b"[DONE]":
+                yield data
+
+
+def _in_our_terms(refused: InvalidRequest) -> InvalidRequest:
+    """A chat's refusal, by the names of this API's parameters."""
+    if refused.param is not None:
+        refused.param = responses_param(refused.param)
+    return refused
+
+
+def _without_oldest(messages: list[Json], share: float) -> list[Json] | None:
+    """The messages without their oldest turns, so that about `share` of them is left; None if one turn is all.
+
+    A turn is a user's message with all that follows it, so that no result of a tool loses its call.
+    """
+    begins = [place for place, message in enumerate(messages) if message["role"] == "user"]
+    if len(begins) < 2:
+        return None
+    sizes = [len(str(message.get("content"))) + len(str(message.get("tool_calls", ""))) for message in messages]
+    wanted = sum(sizes) * min(share, 0.95)
+    head = messages[: begins[0]]
+    for begin in begins[1:]:
+        if sum(sizes[: len(head)]) + sum(sizes[begin:]) <= wanted:
+            return [*head, *messages[begin:]]
+    return [*head, *messages[begins[-1] :]]
