@@ -80,7 +80,13 @@ class StateStore(Protocol):
         ...
 
     async def items(
-        self, owner: str, conversation_id: str, *, order: Order = "asc", after: str | None = None, limit: int | None = None
+        self,
+        owner: str,
+        conversation_id: str,
+        *,
+        order: Order = "asc",
+        after: str | None = None,
+        limit: int | None = None,
     ) -> list[Json] | None:
         """Items of a conversation, those after the item with the id `after` in that order; None if it is unknown.
 
