@@ -19,9 +19,9 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 
-from fundament.errors import ConfigError
+from fundament.errors import ConfigError, Unavailable
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration. Named here so that a start without migrations need not import Alembic; a test compares."""
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
@@ -64,6 +64,15 @@ def reading(engine: AsyncEngine) -> AsyncEngine:
     return engine.execution_options(reads_only=True)
 
 
+@contextmanager
+def unavailable_on_failure() -> Generator[None]:
+    """Turns every failure of a database into `Unavailable`. Its text holds no statement and no parameter."""
+    try:
+        yield
+    except (SQLAlchemyError, OSError) as error:
+        raise Unavailable(f"The database failed: {_cause(error)}") from error
+
+
 def upgrade(url: str) -> None:
     """Create or migrate the tables. Any number of processes may call this at once: one works, the others wait.
 
@@ -76,8 +85,12 @@ def upgrade(url: str) -> None:
     try:
         asyncio.run(_upgrade(url))
     except (SQLAlchemyError, OSError) as error:
-        cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-        raise ConfigError(f"storage.database: cannot be used: {cause}") from error
+        raise ConfigError(f"storage.database: cannot be used: {_cause(error)}") from error
+
+
+def _cause(error: SQLAlchemyError | OSError) -> BaseException:
+    """What the driver said, without SQLAlchemy's account of the statement."""
+    return error.orig if isinstance(error, DBAPIError) and error.orig else error
 
 
 async def _upgrade(url: str) -> None:

@@ -1,17 +1,17 @@
 """The keys in the database. It knows the table and its revision; the rules of keys are in `fundament.gateway.keys`."""
 
 import time
-from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 
 from msgspec.structs import asdict
 from sqlalchemy import RowMapping, and_, func, select, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fundament.errors import Unavailable
 from fundament.gateway.keys import KeyNameError, KeyRecord, new_key
-from fundament.storage.database import reading
+from fundament.storage.database import reading, unavailable_on_failure
 from fundament.storage.tables import keys, revisions
 
 _REVISION = revisions.c.name == "keys"
@@ -75,13 +75,13 @@ class KeyRepository:
 
     @asynccontextmanager
     async def _asking(self) -> AsyncGenerator[AsyncConnection]:
-        with _unavailable_on_failure():
+        with unavailable_on_failure():
             async with reading(self._engine).connect() as connection:
                 yield connection
 
     @asynccontextmanager
     async def _changing(self) -> AsyncGenerator[AsyncConnection]:
-        with _unavailable_on_failure():
+        with unavailable_on_failure():
             async with self._engine.begin() as connection:
                 # First, since PostgreSQL locks the row: changes queue here, and a higher revision is the later one.
                 await connection.execute(update(revisions).where(_REVISION).values(value=revisions.c.value + 1))
@@ -108,11 +108,3 @@ async def _resolve(connection: AsyncConnection, reference: str) -> str:
 
 def _record(row: RowMapping) -> KeyRecord:
     return KeyRecord(**{name: row[name] for name in KeyRecord.__struct_fields__})
-
-
-@contextmanager
-def _unavailable_on_failure() -> Generator[None]:
-    try:
-        yield
-    except (SQLAlchemyError, OSError) as error:  # asyncpg's refused connections come as bare OSErrors
-        raise Unavailable(f"The database failed: {error}") from error

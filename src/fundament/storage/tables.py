@@ -1,6 +1,6 @@
 """The tables, as SQLAlchemy Core sees them. The migrations make them; a test holds the two together."""
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, LargeBinary, MetaData, String, Table
 
 metadata = MetaData()
 
@@ -30,4 +30,62 @@ revisions = Table(
     metadata,
     Column("name", String, primary_key=True),
     Column("value", BigInteger, nullable=False),
+)
+
+# What the Responses API keeps. JSON is kept as msgspec's bytes: PostgreSQL's own JSON and text refuse "\u0000", which
+# models and clients may write. Times are Unix seconds with a fraction.
+responses = Table(
+    "responses",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("response", LargeBinary, nullable=False),
+    Column("input", LargeBinary, nullable=False),
+    Column("previous_response_id", String),
+    Column("conversation_id", String),
+    Column("runner", String),
+)
+Index("responses_created_at", responses.c.created_at)
+Index(
+    "responses_running",
+    responses.c.runner,
+    sqlite_where=responses.c.runner.is_not(None),
+    postgresql_where=responses.c.runner.is_not(None),
+)
+
+response_events = Table(
+    "response_events",
+    metadata,
+    Column("response_id", String, ForeignKey(responses.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("sequence_number", BigInteger, primary_key=True, autoincrement=False),
+    Column("event", LargeBinary, nullable=False),
+)
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("metadata", LargeBinary, nullable=False),
+    Column("next_position", BigInteger, nullable=False),  # only grows, so a position is never given twice
+)
+
+conversation_items = Table(
+    "conversation_items",
+    metadata,
+    Column("conversation_id", String, ForeignKey(conversations.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("item_id", String, nullable=False),
+    Column("item", LargeBinary, nullable=False),
+)
+Index("conversation_items_id", conversation_items.c.conversation_id, conversation_items.c.item_id)
+
+# The processes that make responses in the background, and when each told last that it lives.
+runners = Table(
+    "runners",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("seen_at", Double, nullable=False),
 )

@@ -1,0 +1,358 @@
+"""The Responses API's state in the database: a `fundament.gateway.state.StateStore`.
+
+It knows the tables, the statements and what locks what; it does not know what is in a response or an item. Two writers
+of one conversation queue at its row: SQLite has one writer at a time, PostgreSQL locks the row that UPDATE has met.
+Every transaction locks conversations before responses, and each in the order of their ids, so none waits in a circle.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Double,
+    Executable,
+    LargeBinary,
+    RowMapping,
+    Select,
+    String,
+    and_,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from fundament.gateway.state import Conversation, Json, Order, StoredResponse
+from fundament.storage.database import reading, unavailable_on_failure
+from fundament.storage.group import GroupWriter
+from fundament.storage.tables import conversation_items, conversations, response_events, responses, runners
+
+LONGEST_HISTORY = 1000  # responses; a chain cannot be a circle, this bounds what one request may read
+SWEPT_RESPONSES = 100  # in one transaction: about 5 ms
+SWEPT_EVENTS = 2000
+SWEEP_PAUSE_S = 0.01  # between two transactions of a sweep, for those who wait for the write lock
+FORGOTTEN_RUNNER_S = 86_400.0
+
+Row = dict[str, Any]
+
+
+class _Change(Struct):
+    """What one call wants written. `owner` and `conversation_id` say where the items go."""
+
+    owner: str = ""
+    conversation_id: str | None = None
+    response: Row | None = None
+    items: list[Row] = []
+    events: list[Row] = []
+
+
+class StateRepository:
+    """Responses and conversations as rows."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._postgresql = engine.dialect.name == "postgresql"
+        self._insert = postgresql.insert if self._postgresql else sqlite.insert
+        self._writer = GroupWriter(self._write)
+        self._save = _saving(self._insert(responses))
+        self._keep = _keeping(self._insert(response_events))
+
+    async def save(self, stored: StoredResponse, conversation_items: Sequence[Json] = ()) -> None:
+        """As the protocol says. Nothing is written to an id of another owner, nor to a conversation that is gone."""
+        row: Row = {
+            "id": _text(stored.id),
+            "owner": _text(stored.owner),
+            "created_at": stored.created_at,
+            "response": msgspec.json.encode(stored.response),
+            "input": msgspec.json.encode(stored.input),
+            "previous_response_id": stored.previous_response_id and _text(stored.previous_response_id),
+            "conversation_id": stored.conversation_id and _text(stored.conversation_id),
+            "runner": stored.runner,
+        }
+        items = _item_rows(conversation_items)
+        size_bytes = len(row["response"]) + len(row["input"]) + sum(len(item["json"]) for item in items)
+        await self._writer.add(_Change(row["owner"], row["conversation_id"], row, items), size_bytes)
+
+    async def find(self, owner: str, id: str) -> StoredResponse | None:
+        statement = select(responses).where(responses.c.id == _text(id), responses.c.owner == _text(owner))
+        async with self._asking() as connection:
+            row = (await connection.execute(statement)).mappings().one_or_none()
+        return _stored(row) if row else None
+
+    async def history(self, owner: str, id: str) -> list[StoredResponse]:
+        async with self._asking() as connection:
+            rows = (await connection.execute(_history(_text(owner), _text(id)))).mappings().all()
+        return [_stored(row) for row in rows]
+
+    async def delete(self, owner: str, id: str) -> bool:
+        statement = delete(responses).where(responses.c.id == _text(id), responses.c.owner == _text(owner))
+        async with self._changing() as connection:
+            return (await connection.execute(statement)).rowcount > 0
+
+    async def add_conversation(self, conversation: Conversation, items: Sequence[Json]) -> None:
+        row: Row = {
+            "id": _text(conversation.id),
+            "owner": _text(conversation.owner),
+            "created_at": conversation.created_at,
+            "metadata": msgspec.json.encode(conversation.metadata),
+            "next_position": 0,
+        }
+        async with self._changing() as connection:
+            await connection.execute(insert(conversations).values(row))
+            await _append(connection, [_Change(row["owner"], row["id"], items=_item_rows(items))])
+
+    async def find_conversation(self, owner: str, id: str) -> Conversation | None:
+        async with self._asking() as connection:
+            row = (await connection.execute(select(conversations).where(_owned(owner, id)))).mappings().one_or_none()
+        if row is None:
+            return None
+        metadata = msgspec.json.decode(row["metadata"], type=dict[str, str])
+        return Conversation(id=row["id"], owner=row["owner"], created_at=row["created_at"], metadata=metadata)
+
+    async def set_metadata(self, owner: str, id: str, metadata: dict[str, str]) -> bool:
+        statement = update(conversations).where(_owned(owner, id)).values(metadata=msgspec.json.encode(metadata))
+        async with self._changing() as connection:
+            return (await connection.execute(statement)).rowcount > 0
+
+    async def delete_conversation(self, owner: str, id: str) -> bool:
+        async with self._changing() as connection:
+            return (await connection.execute(delete(conversations).where(_owned(owner, id)))).rowcount > 0
+
+    async def add_items(self, owner: str, conversation_id: str, items: Sequence[Json]) -> bool:
+        known = select(conversations.c.id).where(_owned(owner, conversation_id)).with_for_update()
+        async with self._changing() as connection:
+            if (await connection.execute(known)).one_or_none() is None:
+                return False
+            await _append(connection, [_Change(_text(owner), _text(conversation_id), items=_item_rows(items))])
+            return True
+
+    async def items(
+        self,
+        owner: str,
+        conversation_id: str,
+        *,
+        order: Order = "asc",
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> list[Json] | None:
+        """As the protocol says; `limit`, if given, is at least 1."""
+        ascending = order == "asc"
+        position = conversation_items.c.position
+        wanted = [conversation_items.c.conversation_id == conversations.c.id]
+        if after is not None:
+            # Clients may give two items one id. The later of them in this order counts, so that paging goes on.
+            known = select((func.max if ascending else func.min)(position)).where(
+                conversation_items.c.conversation_id == _text(conversation_id),
+                conversation_items.c.item_id == _text(after),
+            )
+            start = known.scalar_subquery()
+            wanted.append(position > start if ascending else position < start)
+        # An outer join: a conversation without such items is one row without item, an unknown one is no row.
+        statement = (
+            select(conversation_items.c.item)
+            .select_from(conversations.outerjoin(conversation_items, and_(*wanted)))
+            .where(_owned(owner, conversation_id))
+            .order_by(position.asc() if ascending else position.desc())
+            .limit(limit)
+        )
+        async with self._asking() as connection:
+            rows = (await connection.execute(statement)).scalars().all()
+        return [msgspec.json.decode(row) for row in rows if row is not None] if rows else None
+
+    async def delete_item(self, owner: str, conversation_id: str, item_id: str) -> bool:
+        theirs = select(conversations.c.id).where(_owned(owner, conversation_id)).scalar_subquery()
+        statement = delete(conversation_items).where(
+            conversation_items.c.conversation_id == theirs, conversation_items.c.item_id == _text(item_id)
+        )
+        async with self._changing() as connection:
+            return (await connection.execute(statement)).rowcount > 0
+
+    async def add_events(self, response_id: str, events: Sequence[tuple[int, bytes]]) -> None:
+        """As the protocol says. Events of a response that is not there (any more) are not kept; one is kept once."""
+        rows: list[Row] = [{"of": _text(response_id), "number": number, "sent": event} for number, event in events]
+        if rows:
+            await self._writer.add(_Change(events=rows), sum(len(event) for _, event in events))
+
+    async def events(self, response_id: str, after: int) -> list[tuple[int, bytes]]:
+        statement = (
+            select(response_events.c.sequence_number, response_events.c.event)
+            .where(response_events.c.response_id == _text(response_id), response_events.c.sequence_number > after)
+            .order_by(response_events.c.sequence_number)
+        )
+        async with self._asking() as connection:
+            return [(number, event) for number, event in (await connection.execute(statement)).tuples()]
+
+    async def beat(self, runner: str) -> None:
+        """As the protocol says. Runners that are silent for a day are forgotten: to `orphans` that is the same."""
+        now = self._now()
+        told = self._insert(runners).values(id=runner, seen_at=now)
+        async with self._changing() as connection:
+            await connection.execute(
+                told.on_conflict_do_update(index_elements=[runners.c.id], set_={"seen_at": told.excluded.seen_at})
+            )
+            await connection.execute(delete(runners).where(runners.c.seen_at < now - FORGOTTEN_RUNNER_S))
+
+    async def orphans(self, silent_s: float, limit: int) -> list[StoredResponse]:
+        """As the protocol says. A runner that has never told counts as having done so when the response was made."""
+        told = func.coalesce(runners.c.seen_at, responses.c.created_at)
+        statement = (
+            select(responses)
+            .select_from(responses.outerjoin(runners, runners.c.id == responses.c.runner))
+            .where(responses.c.runner.is_not(None), told < self._now() - silent_s)
+            .order_by(responses.c.created_at)
+            .limit(limit)
+        )
+        async with self._asking() as connection:
+            return [_stored(row) for row in (await connection.execute(statement)).mappings()]
+
+    async def sweep(self, before: float, limit: int) -> int:
+        deleted = 0
+        while deleted < limit:
+            async with self._changing() as connection:
+                done, finished = await _sweep(connection, before, min(SWEPT_RESPONSES, limit - deleted))
+            deleted += done
+            if finished:
+                break
+            await asyncio.sleep(SWEEP_PAUSE_S)
+        return deleted
+
+    async def _write(self, changes: Sequence[_Change]) -> None:
+        rows = [change.response for change in changes if change.response]
+        events = [event for change in changes for event in change.events]
+        async with self._changing() as connection:
+            await _append(connection, changes)
+            if rows:
+                await connection.execute(self._save, sorted(rows, key=lambda row: row["id"]))
+            if events:
+                await connection.execute(self._keep, events)
+
+    def _now(self) -> ColumnElement[float]:
+        """Unix seconds: by the database's clock where many machines share it."""
+        if self._postgresql:
+            return cast(func.extract("epoch", func.clock_timestamp()), Double)
+        return literal(time.time())
+
+    @asynccontextmanager
+    async def _asking(self) -> AsyncGenerator[AsyncConnection]:
+        with unavailable_on_failure():
+            async with reading(self._engine).connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def _changing(self) -> AsyncGenerator[AsyncConnection]:
+        with unavailable_on_failure():
+            async with self._engine.begin() as connection:
+                yield connection
+
+
+def _text(id: str) -> str:
+    """PostgreSQL's text holds no NUL, and clients may send one in an id. No id of ours has one."""
+    return id.replace("\0", "\ufffd")
+
+
+def _owned(owner: str, conversation_id: str) -> ColumnElement[bool]:
+    return and_(conversations.c.id == _text(conversation_id), conversations.c.owner == _text(owner))
+
+
+def _item_rows(items: Sequence[Json]) -> list[Row]:
+    return [{"its_id": _text(item["id"]), "json": msgspec.json.encode(item)} for item in items]
+
+
+def _stored(row: RowMapping) -> StoredResponse:
+    return StoredResponse(
+        id=row["id"],
+        owner=row["owner"],
+        created_at=row["created_at"],
+        response=msgspec.json.decode(row["response"]),
+        input=msgspec.json.decode(row["input"]),
+        previous_response_id=row["previous_response_id"],
+        conversation_id=row["conversation_id"],
+        runner=row["runner"],
+    )
+
+
+def _saving(save: postgresql.Insert | sqlite.Insert) -> Executable:
+    fixed = {"id", "owner", "created_at"}
+    return save.on_conflict_do_update(
+        index_elements=[responses.c.id],
+        set_={column.name: save.excluded[column.name] for column in responses.c if column.name not in fixed},
+        where=responses.c.owner == save.excluded.owner,
+    )
+
+
+def _keeping(keep: postgresql.Insert | sqlite.Insert) -> Executable:
+    # The lock holds off a deletion until the transaction's end, so that no event stays without its response.
+    kept = select(responses.c.id, bindparam("number", type_=BigInteger), bindparam("sent", type_=LargeBinary))
+    there = kept.where(responses.c.id == bindparam("of")).with_for_update(read=True, key_share=True)
+    return keep.from_select(["response_id", "sequence_number", "event"], there).on_conflict_do_nothing()
+
+
+async def _append(connection: AsyncConnection, changes: Sequence[_Change]) -> None:
+    """Appends items to conversations in two statements, however many there are; those that exist for their owner."""
+    places: dict[tuple[str, str], list[Row]] = {}
+    for change in changes:
+        if change.conversation_id is not None and change.items:
+            places.setdefault((change.conversation_id, change.owner), []).extend(change.items)
+    if not places:
+        return
+    # The first statement locks the conversations and reserves positions at their ends; the second fills these.
+    reserved = [{"within": id, "of": owner, "count": len(items)} for (id, owner), items in sorted(places.items())]
+    filled = [
+        {"within": id, "of": owner, "back": len(items) - index, **item}
+        for (id, owner), items in places.items()
+        for index, item in enumerate(items)
+    ]
+    theirs = and_(conversations.c.id == bindparam("within"), conversations.c.owner == bindparam("of"))
+    length = conversations.c.next_position
+    await connection.execute(
+        update(conversations).where(theirs).values(next_position=length + bindparam("count")), reserved
+    )
+    item = select(
+        conversations.c.id,
+        length - bindparam("back", type_=BigInteger),
+        bindparam("its_id", type_=String),
+        bindparam("json", type_=LargeBinary),
+    )
+    columns = ["conversation_id", "position", "item_id", "item"]
+    await connection.execute(insert(conversation_items).from_select(columns, item.where(theirs)), filled)
+
+
+def _history(owner: str, id: str) -> Select[Any]:
+    start = select(responses.c.id, responses.c.previous_response_id, literal(1).label("length"))
+    chain = start.where(responses.c.id == id, responses.c.owner == owner).cte("chain", recursive=True)
+    before = select(responses.c.id, responses.c.previous_response_id, chain.c.length + 1)
+    chain = chain.union_all(
+        before.join(chain, responses.c.id == chain.c.previous_response_id).where(
+            responses.c.owner == owner, chain.c.length < LONGEST_HISTORY
+        )
+    )
+    return select(responses).join(chain, responses.c.id == chain.c.id).order_by(chain.c.length.desc())
+
+
+async def _sweep(connection: AsyncConnection, before: float, limit: int) -> tuple[int, bool]:
+    """One transaction of a sweep: how many responses it deleted, and whether no others are left."""
+    old = select(responses.c.id).where(responses.c.created_at < before).order_by(responses.c.created_at).limit(limit)
+    # What another process is about to change is skipped: to wait for it, holding others, could end in a circle.
+    ids = (await connection.execute(old.with_for_update(skip_locked=True))).scalars().all()
+    if not ids:
+        return 0, True
+    key = (response_events.c.response_id, response_events.c.sequence_number)
+    some = select(*key).where(response_events.c.response_id.in_(ids)).limit(SWEPT_EVENTS)
+    if (await connection.execute(delete(response_events).where(tuple_(*key).in_(some)))).rowcount == SWEPT_EVENTS:
+        return 0, False  # a long stream goes in pieces, and its response last
+    done = (await connection.execute(delete(responses).where(responses.c.id.in_(ids)))).rowcount
+    return done, len(ids) < limit
