@@ -32,9 +32,9 @@ from fundament.gateway.keys import KeyRefresher, KeyRing
 from fundament.gateway.meter import Meter
 from fundament.lifeline import receive_instructions
 from fundament.outbox import Outbox
+from fundament.responses.background import Background
 from fundament.storage.database import open_database
 from fundament.storage.journal import UsageJournal
-from fundament.responses.background import Background
 from fundament.storage.keys import KeyRepository
 from fundament.storage.state import StateRepository
 from fundament.telemetry.logs import configure_logging
