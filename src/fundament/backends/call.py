@@ -63,3 +63,23 @@ class Answer(Protocol):
     def close(self) -> None:
         """Frees what the answer holds; one that is not complete is cancelled at the backend."""
         ...
+
+
+class Backend(Protocol):
+    """Whoever answers calls."""
+
+    async def open(self, call: Call) -> Answer:
+        """Sends the call; returns when the answer has begun.
+
+        Raises:
+            RequestError: the request asks for what the backend cannot do, or it refused, failed or is full.
+        """
+        ...
+
+    async def count(self, call: Call) -> int:
+        """How many tokens the prompt of a chat has.
+
+        Raises:
+            RequestError: it cannot tell.
+        """
+        ...

@@ -7,8 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
-from fundament.backends.call import Answer, Call
-from fundament.backends.upstream import Upstream
+from fundament.backends.call import Answer, Backend, Call
 from fundament.errors import ContextLengthExceeded, InvalidRequest, RequestError
 from fundament.protocol.responses import ResponsesRequest
 from fundament.protocol.usage import Usage
@@ -32,7 +31,7 @@ class Making:
         self,
         request: ResponsesRequest,
         history: list[Json],
-        upstream: Upstream,
+        backend: Backend,
         *,
         id: str,
         created_at: int,
@@ -41,7 +40,7 @@ class Making:
         self.fold = ResponseFold(new_response(request, id=id, created_at=created_at), new_id)
         self.body = chat_request(request, typed(history))
         self._request = request
-        self._upstream = upstream
+        self._backend = backend
         self._id = id
         self._created_at = created_at
         self._answer: Answer | None = None
@@ -63,7 +62,7 @@ class Making:
         body: Json = self.body if stream else {**self.body, "stream": False, "stream_options": None}
         while True:
             try:
-                self._answer = await self._upstream.open(self._call(body, stream=stream))
+                self._answer = await self._backend.open(self._call(body, stream=stream))
             except ContextLengthExceeded as overflow:
                 shorter = None
                 if self._request.truncation == "auto":
@@ -83,7 +82,7 @@ class Making:
             InvalidRequest: its server cannot tell.
         """
         try:
-            return await self._upstream.count(self._call(self.body, stream=True))
+            return await self._backend.count(self._call(self.body, stream=True))
         except InvalidRequest as refused:
             raise _in_our_terms(refused) from None
 
