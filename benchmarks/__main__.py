@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from benchmarks import UnmeasurableError, gateway, install, model, report
+from benchmarks import UnmeasurableError, gateway, install, model, report, responses, translation
 from benchmarks.figures import Outcome
 from benchmarks.rounds import Company
 
@@ -19,6 +19,8 @@ _CASES: dict[str, Callable[[bool], Outcome]] = {
     "streams": lambda quick: gateway.streams(gateway.QUICK if quick else gateway.FULL),
     "latency": lambda quick: gateway.latency(gateway.QUICK if quick else gateway.FULL),
     "memory": lambda quick: gateway.memory(gateway.QUICK if quick else gateway.FULL),
+    "responses": lambda quick: responses.responses(gateway.QUICK if quick else gateway.FULL),
+    "translation": lambda quick: translation.translation(3 if quick else 9),
     "model": lambda quick: model.model(model.QUICK if quick else model.FULL),
 }
 
@@ -62,7 +64,7 @@ def _run(names: list[str], quick: bool, programs: dict[str, str]) -> report.Repo
 def _installed(names: list[str]) -> dict[str, str]:
     """Versions of what the cases need beside Fundament itself; installed now, so that it is not measured."""
     versions: dict[str, str] = {}
-    if any(name != "model" for name in names):
+    if any(name not in {"model", "translation"} for name in names):
         versions |= {"nginx": install.nginx().version, "wrk": install.wrk().version}
     if "requests" in names or "streams" in names:
         versions["litellm"] = install.litellm().version

@@ -25,6 +25,19 @@ def request(*, stream: bool) -> str:
     return _compact(body | {"stream": True} if stream else body)
 
 
+def responses_request(*, store: bool) -> str:
+    """The same request to the Responses API."""
+    body = {
+        "model": MODEL,
+        "instructions": "You are helpful.",
+        "input": "Say something about foxes and dogs.",
+        "temperature": 0.1,
+        "max_output_tokens": 256,
+        "store": store,
+    }
+    return _compact(body)
+
+
 def answer() -> str:
     """The chat completion that the static upstream gives, 450 bytes."""
     message = {"role": "assistant", "content": ANSWER_TEXT, "refusal": None}

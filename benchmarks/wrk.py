@@ -55,14 +55,26 @@ class Wrk:
         self._core = core
         self._folder = folder
 
-    def load(self, server: Server, *, connections: int, duration_s: int, stream: bool = False) -> Load:
-        """Raises `UnmeasurableError` when one answer is no 2xx, does not come, or is a stream without `[DONE]`."""
+    def load(
+        self,
+        server: Server,
+        *,
+        connections: int,
+        duration_s: int,
+        stream: bool = False,
+        path: str = "/chat/completions",
+        body: str | None = None,
+    ) -> Load:
+        """Loads one endpoint with one request, a chat if no `body` is given.
+
+        Raises `UnmeasurableError` when one answer is no 2xx, does not come, or is a stream without `[DONE]`.
+        """
         script = self._folder / f"{server.name}.lua"
-        text = _REQUEST.format(key=server.key, body=wire.request(stream=stream))
+        text = _REQUEST.format(key=server.key, body=body or wire.request(stream=stream))
         script.write_text(text + _CHECK_END if stream else text)
         command = ["taskset", "--cpu-list", str(self._core), str(self._program.path), "--threads", "1"]
         command += ["--connections", str(connections), "--duration", f"{duration_s}s", "--timeout", "60s", "--latency"]
-        command += ["--script", str(script), server.chat_url]
+        command += ["--script", str(script), server.base_url + path]
         environment = os.environ | self._program.environment()
         used_s, started = server.process.cpu_s(), time.monotonic()
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

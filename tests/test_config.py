@@ -84,6 +84,7 @@ def test_every_setting_outside_models_can_come_from_the_environment(file: Path) 
         "server.max_body_bytes": "10",
         "server.log_level": "debug",
         "storage.database": "postgresql://u@h/d",
+        "storage.responses_days": "7",
     }
     environ = {f"FUNDAMENT_{name.replace('.', '_').upper()}": value for name, value in given.items()}
 

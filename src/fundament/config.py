@@ -23,7 +23,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 # The descriptions end in error messages: "server.port: expected an integer from 0 to 65535, got 'x'".
 Count = Annotated[int, Meta(ge=1, description="an integer >= 1")]
-QueueLength = Annotated[int, Meta(ge=0, description="an integer >= 0")]
+CountOrNone = Annotated[int, Meta(ge=0, description="an integer >= 0")]
 Port = Annotated[int, Meta(ge=0, le=65535, description="an integer from 0 to 65535")]
 # A day is the bound so that `inf` cannot be written: a wait without end is a leak.
 Seconds = Annotated[float, Meta(gt=0, le=86400, description="a number of seconds > 0 and <= 86400")]
@@ -82,6 +82,7 @@ class StorageConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Where durable state lives, as written; `Config.database_url` is the resolved form."""
 
     database: DatabaseUrl = "sqlite:///fundament.db"
+    responses_days: CountOrNone = 30
 
 
 class UpstreamConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,7 +96,7 @@ class UpstreamConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     first_byte_timeout_s: Seconds = 600.0
     idle_timeout_s: Seconds = 120.0
     max_in_flight: Count = 256
-    queue: QueueLength = 1024
+    queue: CountOrNone = 1024
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "base_url", self.base_url.rstrip("/"))
@@ -113,7 +114,7 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     batch_tokens: Count = 64
     threads: Count | None = None
     chat_template: Text | None = None
-    queue: QueueLength = 256
+    queue: CountOrNone = 256
     open_weights: bool = True
     owned_by: Text = "fundament"
     hosted_by: Text | None = None

@@ -33,6 +33,7 @@ from fundament.gateway.meter import Meter
 from fundament.lifeline import receive_instructions
 from fundament.outbox import Outbox
 from fundament.responses.background import Background
+from fundament.responses.retention import Retention
 from fundament.storage.database import open_database
 from fundament.storage.journal import UsageJournal
 from fundament.storage.keys import KeyRepository
@@ -78,6 +79,7 @@ async def serve(instructions: WorkerInstructions) -> None:
     catalogue = Catalogue([_catalogue_model(model, instructions) for model in config.models])
     store = StateRepository(database)
     background = Background(store)
+    retention = Retention(store, config.storage.responses_days)
     desk = Desk(
         admission=Admission(keys, catalogue),
         upstreams=upstreams,
@@ -107,7 +109,7 @@ async def serve(instructions: WorkerInstructions) -> None:
     # What lives as long as the process need not be looked through by every collection.
     gc.collect()
     gc.freeze()
-    running = [asyncio.create_task(work.run()) for work in (keys, journal, background)]
+    running = [asyncio.create_task(work.run()) for work in (keys, journal, background, retention)]
     try:
         await server.serve(sockets=[socket.socket(fileno=instructions.listener_fd)])
         if tasks := server.server_state.tasks:
