@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fundament.api.chat import ChatCompletions
 from fundament.api.completions import Completions
+from fundament.api.context import CompactConversation, CountInputTokens
 from fundament.api.conversations import (
     CreateConversation,
     CreateItems,
@@ -25,7 +26,6 @@ from fundament.api.openapi import openapi
 from fundament.api.requests import Methods
 from fundament.api.responses import (
     CancelResponse,
-    CountInputTokens,
     CreateResponse,
     DeleteResponse,
     Desk,
@@ -46,6 +46,7 @@ def build_app(desk: Desk) -> ASGIApp:
         "/completions": Methods(POST=Completions(*generation, max_body_bytes=desk.max_body_bytes)),
         "/responses": Methods(POST=CreateResponse(desk)),
         "/responses/input_tokens": Methods(POST=CountInputTokens(desk)),
+        "/responses/compact": Methods(POST=CompactConversation(desk)),
         "/responses/{id}": Methods(GET=RetrieveResponse(desk), DELETE=DeleteResponse(desk)),
         "/responses/{id}/cancel": Methods(POST=CancelResponse(desk)),
         "/responses/{id}/input_items": Methods(GET=ListInputItems(desk)),

@@ -4,8 +4,9 @@ It joins admission, history, making and keeping in their order; it knows HTTP an
 """
 
 import asyncio
+import itertools
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
@@ -61,6 +62,13 @@ class Desk:
         return stored
 
 
+def ids(request_id: str) -> Callable[[str], str]:
+    """Makes ids that begin with a prefix, all of one request alike and none twice."""
+    seed = request_id.removeprefix("req_")
+    numbers = itertools.count()
+    return lambda prefix: f"{prefix}_{seed}{next(numbers):04x}"
+
+
 def response_not_found(id: str) -> NotFound:
     return NotFound(f"Response with id '{id}' not found.", param="response_id", code="response_not_found")
 
@@ -98,25 +106,19 @@ class CreateResponse:
         self, key: KeyRecord, request: ResponsesRequest, model: CatalogueModel, request_id: str
     ) -> tuple[StoredResponse, Making]:
         history = await history_of(self._desk.store, key.id, request)
-        seed = request_id.removeprefix("req_")
-        count = 0
-
-        def new_id(prefix: str) -> str:
-            nonlocal count
-            count += 1
-            return f"{prefix}_{seed}{count:04x}"
-
+        new_id = ids(request_id)
+        id = new_id("resp")
         created_at = int(time.time())
         making = Making(
             request,
             history,
             self._desk.upstreams[model.id],
-            id=f"resp_{seed}",
+            id=id,
             created_at=created_at,
             new_id=new_id,
         )
         stored = StoredResponse(
-            id=f"resp_{seed}",
+            id=id,
             owner=key.id,
             created_at=created_at,
             response=making.fold.response,
@@ -145,7 +147,7 @@ class CreateResponse:
                 await making.whole()
                 await self._keep(request, stored, making)
                 watch.stop()
-                _settle(metering, making, None)
+                settle(metering, making, None)
                 await send_json(send, _encode(making.fold.response))
         except RequestError as failure:
             outcome, error_code = "failed", failure.code
@@ -177,7 +179,7 @@ class CreateResponse:
                 metering.first_byte()
                 if making.ended:
                     await self._keep(request, stored, making)
-                    _settle(metering, making, None)
+                    settle(metering, making, None)
                     watch.stop()
                 await _send_events(send, events, padded=padded)
         except RequestError as failure:  # it could not be kept: what was said so far stands, but will not be found
@@ -186,12 +188,12 @@ class CreateResponse:
             if watch.left:
                 raise
             await _send_events(send, making.fold.fail(stopping()), padded=padded)
-            _settle(metering, making, stopping())
+            settle(metering, making, stopping())
         watch.stop()
         await send({"type": "http.response.body", "body": b""})
 
     async def _fail(self, send: Send, failure: RequestError, number: int, making: Making, metering: Metering) -> None:
-        _settle(metering, making, failure)
+        settle(metering, making, failure)
         fields = {"code": failure.code, "message": failure.message, "param": failure.param}
         await _send_events(send, [{"type": "error", "sequence_number": number, **fields}], padded=False)
 
@@ -206,17 +208,18 @@ class CreateResponse:
     async def _in_background(
         self, request: ResponsesRequest, stored: StoredResponse, making: Making, send: Send, metering: Metering
     ) -> None:
-        def settle(made: Making, failure: RequestError | None) -> None:
-            _settle(metering, made, failure)
+        def on_end(made: Making, failure: RequestError | None) -> None:
+            settle(metering, made, failure)
 
-        await self._desk.background.start(stored, making, settle)
+        await self._desk.background.start(stored, making, on_end)
         if request.stream:
             await send_stream(send, self._desk.background.follow(stored.owner, stored.id, -1))
         else:
             await send_json(send, _encode(stored.response))
 
 
-def _settle(metering: Metering, making: Making, failure: RequestError | None) -> None:
+def settle(metering: Metering, making: Making, failure: RequestError | None) -> None:
+    """Writes the usage record of a response that has ended, by how it ended."""
     status = making.fold.response["status"]
     if failure is not None or status == "failed":
         error: dict[str, Any] = making.fold.response.get("error") or {}
@@ -310,28 +313,6 @@ class ListInputItems:
         stored = await self._desk.find(key.id, scope["path_params"]["id"])
         query = parse_qs(scope["query_string"].decode("latin-1"))
         await send_json(send, _encode(page_of(stored.input, query)))
-
-
-class CountInputTokens:
-    """`POST /responses/input_tokens`: how many tokens a request's input has, by the model's own tokenizer."""
-
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        desk = self._desk
-        key = await desk.key(scope)
-        try:
-            body = await desk.body(scope, receive)
-        except ClientLeft:
-            return
-        request = responses.validate(body)
-        model = desk.admission.admit(key, request.model)
-        history = await history_of(desk.store, key.id, request)
-        upstream = desk.upstreams[model.id]
-        making = Making(request, history, upstream, id="resp_0", created_at=0, new_id=lambda prefix: f"{prefix}_0")
-        tokens = await making.count()
-        await send_json(send, _encode({"object": "response.input_tokens", "input_tokens": tokens}))
 
 
 def _flag(query: Mapping[str, list[str]], name: str) -> bool:

@@ -109,6 +109,12 @@ class ItemReference(Closed, tag_field="type", tag="item_reference"):
     id: str
 
 
+class Compaction(Closed, tag_field="type", tag="compaction"):
+    encrypted_content: Annotated[str, Meta(max_length=20_971_520)]
+    id: str | None = None
+    created_by: str | None = None
+
+
 class McpListTools(Closed, tag_field="type", tag="mcp_list_tools"):
     id: str
     server_label: str
@@ -149,6 +155,7 @@ Item = (
     | CustomToolCallOutput
     | Reasoning
     | ItemReference
+    | Compaction
     | McpListTools
     | McpApprovalRequest
     | McpApprovalResponse

@@ -21,9 +21,10 @@ _PREFIXES = {
     "custom_tool_call": "ctc",
     "custom_tool_call_output": "cto",
     "reasoning": "rs",
+    "compaction": "cmp",
     "mcp_approval_response": "mcpr",
 }
-_WITH_STATUS = frozenset(_PREFIXES) - {"reasoning", "mcp_approval_response"}
+_WITH_STATUS = frozenset(_PREFIXES) - {"reasoning", "compaction", "mcp_approval_response"}
 
 
 async def history_of(store: StateStore, owner: str, request: ResponsesRequest) -> list[Json]:

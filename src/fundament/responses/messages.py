@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from fundament.errors import InvalidRequest, NotFound
 from fundament.protocol.responses_items import (
+    Compaction,
     CustomToolCall,
     CustomToolCallOutput,
     FunctionCall,
@@ -24,6 +25,7 @@ from fundament.protocol.responses_items import (
     Reasoning,
     Refusal,
 )
+from fundament.responses.compaction import told
 from fundament.responses.items import Json
 
 
@@ -64,6 +66,9 @@ class Chat:
                 self._add_remote_call(item)
             case Reasoning():
                 self._reasoning += [part.text for part in item.content or ()]
+            case Compaction():
+                self._assistant = None
+                self._turns.append([{"role": "user", "content": told(item.encrypted_content, path)}])
             case ItemReference():
                 raise NotFound(f"Item with id '{item.id}' not found.", param=path)
             case _:

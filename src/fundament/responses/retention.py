@@ -13,7 +13,7 @@ _DAY_S = 86_400
 
 
 class Retention:
-    """Keeps responses for `days`; for ever if that is 0. The store deletes in small steps; others write between them."""
+    """Keeps responses for `days`; for ever if that is 0. The store deletes in small steps, so that others can write."""
 
     def __init__(self, store: StateStore, days: int, *, every_s: float = SWEEP_EVERY_S) -> None:
         self._store = store

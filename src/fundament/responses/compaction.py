@@ -1,0 +1,80 @@
+"""Compacting a conversation: the model's own summary stands for what was said, in one item that clients send back.
+
+It knows how the summary is asked for and how it travels; it does no I/O. The item's `encrypted_content` is opaque to
+clients, as OpenAI's is, and holds the summary itself: it is the client's own conversation.
+"""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from fundament.errors import InvalidRequest
+from fundament.protocol.messages import Closed
+from fundament.protocol.responses import ResponsesRequest
+from fundament.protocol.responses_items import InputText, Item, Message
+
+Json = dict[str, Any]
+_MARK = "fundament-summary-1:"
+_ASKED = (
+    "Summarize the conversation above, so that it can go on from the summary alone: what was asked, what was found out "
+    "and decided, names, numbers and results of tools, and what is still open. Answer with the summary only."
+)
+_INTRODUCED = "Summary of the conversation so far:\n"
+
+
+class CompactRequest(Closed):
+    """`CompactResponseMethodPublicBody` of OpenAI's document."""
+
+    model: str
+    input: str | list[dict[str, Any]] | None = None
+    instructions: str | None = None
+    previous_response_id: str | None = None
+    prompt_cache_key: Annotated[str, Meta(max_length=64)] | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    prompt_cache_retention: str | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"] | None = None
+
+
+def summary_request(wanted: CompactRequest, items: Sequence[Item]) -> ResponsesRequest:
+    """The request for the summary of what came before and `items`."""
+    asked = Message(role="user", content=[InputText(text=_ASKED)])
+    return ResponsesRequest(
+        model=wanted.model,
+        input=[*items, asked],
+        instructions=wanted.instructions,
+        previous_response_id=wanted.previous_response_id,
+        prompt_cache_key=wanted.prompt_cache_key,
+        prompt_cache_options=wanted.prompt_cache_options,
+        prompt_cache_retention=wanted.prompt_cache_retention,
+        service_tier=wanted.service_tier,
+        store=False,
+    )
+
+
+def compacted(said: Sequence[Json], summary: str, id: str) -> list[Json]:
+    """What stands for a conversation, as OpenAI documents it: the user's messages, then one item for all the rest."""
+    users = [item for item in said if item["type"] == "message" and item["role"] == "user"]
+    content = base64.urlsafe_b64encode((_MARK + summary).encode()).decode()
+    return [*users, {"id": id, "type": "compaction", "encrypted_content": content}]
+
+
+def told(encrypted_content: str, path: str) -> str:
+    """What a model is told of a compacted conversation.
+
+    Raises:
+        InvalidRequest: it is not from this service.
+    """
+    try:
+        text = base64.urlsafe_b64decode(encrypted_content.encode()).decode()
+    except (binascii.Error, ValueError):
+        text = ""
+    if not text.startswith(_MARK):
+        raise InvalidRequest(
+            f"Invalid '{path}.encrypted_content': it was not made by this service.",
+            param=f"{path}.encrypted_content",
+            code="invalid_encrypted_content",
+        )
+    return _INTRODUCED + text.removeprefix(_MARK)
