@@ -1,0 +1,47 @@
+"""A compacted conversation: the user's words, and one item that tells the rest to whoever goes on from it."""
+
+from typing import Any
+
+import pytest
+
+from fundament.errors import InvalidRequest
+from fundament.protocol.responses import parse_items, validate
+from fundament.responses.compaction import CompactRequest, compacted, summary_request, told
+from fundament.responses.translation import chat_request
+
+SAID: list[dict[str, Any]] = [
+    {"id": "msg_1", "type": "message", "role": "user", "content": [{"type": "input_text", "text": "I am Ann"}]},
+    {"id": "msg_2", "type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hello"}]},
+    {"id": "fc_1", "type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+    {"id": "fco_1", "type": "function_call_output", "call_id": "c", "output": "é🙂"},
+]
+
+
+def test_what_is_left_is_the_users_words_and_the_summary() -> None:
+    user, rest = compacted(SAID, "Ann said é🙂", "cmp_1")
+    assert user == SAID[0]
+    assert (rest["id"], rest["type"]) == ("cmp_1", "compaction")
+    assert told(rest["encrypted_content"], "input[1]") == "Summary of the conversation so far:\nAnn said é🙂"
+
+
+def test_a_model_is_told_the_summary_where_it_stands() -> None:
+    items = [*compacted(SAID, "Ann called f", "cmp_1"), {"role": "user", "content": "Who am I?"}]
+    messages = chat_request(validate({"model": "m", "input": items}), [])["messages"]
+    assert [message["role"] for message in messages] == ["user", "user", "user"]
+    assert messages[1]["content"] == "Summary of the conversation so far:\nAnn called f"
+
+
+@pytest.mark.parametrize("content", ["", "abc", "!!!", "ZnVuZGFtZW50", "é"])
+def test_what_others_have_compacted_is_refused_with_its_place(content: str) -> None:
+    items = [{"type": "compaction", "encrypted_content": content}]
+    with pytest.raises(InvalidRequest) as caught:
+        chat_request(validate({"model": "m", "input": items}), [])
+    assert (caught.value.param, caught.value.code) == ("input[0].encrypted_content", "invalid_encrypted_content")
+
+
+def test_the_summary_is_asked_for_after_all_that_was_said() -> None:
+    wanted = CompactRequest(model="m", instructions="Be brief", prompt_cache_key="k")
+    body = chat_request(summary_request(wanted, parse_items(SAID[:1])), parse_items(SAID[1:2]))
+    assert [message["role"] for message in body["messages"]] == ["system", "assistant", "user", "user"]
+    assert "Summarize the conversation above" in body["messages"][-1]["content"]
+    assert body["prompt_cache_key"] == "k"
