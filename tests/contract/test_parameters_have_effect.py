@@ -322,13 +322,13 @@ def test_a_choice_of_tools_is_kept(embedded: Service, endpoint: str) -> None:
 
 @effect_of("parallel_tool_calls", "chat")
 def test_several_calls_come_only_where_they_may(embedded: Service, endpoint: str) -> None:
-    def most(parallel: bool | None) -> int:
+    def several(parallel: bool | None) -> bool:
         fields = {"tools": TOOLS, "tool_choice": "required", "parallel_tool_calls": parallel, "temperature": 1}
-        return max(len(message(embedded, **fields, seed=seed)["tool_calls"]) for seed in range(5))
+        return any(len(message(embedded, **fields, seed=seed)["tool_calls"]) > 1 for seed in range(5))
 
-    assert most(parallel=True) > 1
-    assert most(parallel=None) > 1
-    assert most(parallel=False) == 1
+    assert several(parallel=True)
+    assert several(parallel=None)
+    assert not several(parallel=False)
 
 
 @effect_of("functions", "chat")
