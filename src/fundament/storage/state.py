@@ -2,7 +2,8 @@
 
 It knows the tables, the statements and what locks what; it does not know what is in a response or an item. Two writers
 of one conversation queue at its row: SQLite has one writer at a time, PostgreSQL locks the row that UPDATE has met.
-Every transaction locks conversations before responses, and each in the order of their ids, so none waits in a circle.
+Every transaction locks conversations before responses before events, and each in the order of their ids, so that none
+waits in a circle.
 """
 
 import asyncio
@@ -194,7 +195,7 @@ class StateRepository:
             .order_by(response_events.c.sequence_number)
         )
         async with self._asking() as connection:
-            return [(number, event) for number, event in (await connection.execute(statement)).tuples()]
+            return [(number, event) for number, event in await connection.execute(statement)]
 
     async def beat(self, runner: str) -> None:
         """As the protocol says. Runners that are silent for a day are forgotten: to `orphans` that is the same."""
@@ -238,7 +239,7 @@ class StateRepository:
             if rows:
                 await connection.execute(self._save, sorted(rows, key=lambda row: row["id"]))
             if events:
-                await connection.execute(self._keep, events)
+                await connection.execute(self._keep, sorted(events, key=lambda row: (row["of"], row["number"])))
 
     def _now(self) -> ColumnElement[float]:
         """Unix seconds: by the database's clock where many machines share it."""
