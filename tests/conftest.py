@@ -53,11 +53,8 @@ def postgresql(lacking: Callable[[str], NoReturn]) -> Iterator[PostgreSQL]:
 
 
 @pytest.fixture(scope="session")
-def migrated(postgresql: PostgreSQL) -> str:
-    """The URL of a PostgreSQL database with all tables, to copy."""
-    url = postgresql.new_database()
-    upgrade(url)
-    return url
+def cleared_url(postgresql: PostgreSQL) -> str:
+    return postgresql.new_database()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -65,8 +62,10 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a database with all tables: a test that asks for it runs with each kind."""
     if request.param == "postgresql":
         server: PostgreSQL = request.getfixturevalue("postgresql")
-        return server.new_database(request.getfixturevalue("migrated"))
-    url = f"sqlite:///{tmp_path}/data/fundament.db"
+        url: str = request.getfixturevalue("cleared_url")
+        server.clear(url)
+    else:
+        url = f"sqlite:///{tmp_path}/data/fundament.db"
     upgrade(url)
     return url
 

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from databases import PostgreSQL
 from fundament.errors import Unavailable
 from fundament.gateway.state import Conversation, Json, StoredResponse
-from fundament.storage.database import open_database, reading
+from fundament.storage.database import POSTGRESQL_CONNECTIONS, open_database, reading, upgrade
 from fundament.storage.group import MOST_CHANGES
 from fundament.storage.state import StateRepository
 from fundament.storage.tables import conversation_items
@@ -207,9 +207,11 @@ async def test_a_failed_save_leaves_no_items(engine: AsyncEngine, store: StateRe
 
 
 async def test_a_postgresql_that_stops_and_starts_again_is_unavailable_meanwhile(
-    postgresql: PostgreSQL, migrated: str
+    postgresql: PostgreSQL,
 ) -> None:
-    engine = open_database(postgresql.new_database(migrated))
+    url = postgresql.new_database()
+    await asyncio.to_thread(upgrade, url)
+    engine = open_database(url)
     store = StateRepository(engine)
     outcomes: Counter[str] = Counter()
     saved: list[str] = []
@@ -255,3 +257,34 @@ async def test_a_caller_who_is_cancelled_harms_no_other(store: StateRepository) 
     await store.save(stored("resp_last"))
     for number in range(2, 100, 3):
         assert await store.find("alice", f"resp_{number}")
+
+
+async def test_calls_that_are_cancelled_at_any_moment_cost_no_connection(
+    engine: AsyncEngine, store: StateRepository
+) -> None:
+    connects: list[object] = []
+    event.listen(engine.sync_engine, "connect", lambda *made: connects.append(made))
+    await store.save(stored("resp_1"))
+    await store.add_conversation(conversation("conv_1"), [])
+    for step in range(100):
+        calls = [
+            asyncio.create_task(call)
+            for call in (
+                store.find("alice", "resp_1"),
+                store.history("alice", "resp_1"),
+                store.add_items("alice", "conv_1", [{"id": "msg_1"}]),
+                store.set_metadata("alice", "conv_1", {}),
+                store.save(stored("resp_2")),
+            )
+        ]
+        await asyncio.sleep(step * 50e-6)
+        for call in calls:
+            call.cancel()
+        await asyncio.sleep(0)
+        for call in calls:
+            call.cancel()  # once more, while it cleans up
+        await asyncio.wait(calls)
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(store.find("alice", "resp_1") for _ in range(30)))
+        await store.save(stored("resp_3"))
+    assert len(connects) <= POSTGRESQL_CONNECTIONS
