@@ -21,7 +21,7 @@ from fundament.gateway.state import Conversation, Json, StoredResponse
 from fundament.storage.database import POSTGRESQL_CONNECTIONS, open_database, reading, upgrade
 from fundament.storage.group import MOST_CHANGES
 from fundament.storage.state import StateRepository
-from fundament.storage.tables import conversation_items
+from fundament.storage.tables import conversation_items, responses
 
 SAVE = """
 import asyncio, sys
@@ -142,6 +142,21 @@ async def test_responses_deleted_saved_and_swept_at_once_end_in_no_failure(datab
             await store.sweep(2.0, 3)
 
     await asyncio.gather(save(stores[0], ids), save(stores[1], ids[::-1]), delete(stores[0]), delete(stores[1]))
+    for engine in engines:
+        await engine.dispose()
+
+
+async def test_a_sweep_of_postgresql_passes_over_what_another_process_is_changing(postgresql: PostgreSQL) -> None:
+    url = postgresql.new_database()
+    await asyncio.to_thread(upgrade, url)
+    engines = [open_database(url) for _ in range(2)]
+    store = StateRepository(engines[0])
+    for number in range(3):
+        await store.save(stored(f"resp_{number}"))
+    async with engines[1].begin() as changing, asyncio.timeout(5):
+        await changing.execute(responses.update().where(responses.c.id == "resp_1").values(runner="runner_1"))
+        assert await store.sweep(2.0, 10) == 2
+    assert await store.sweep(2.0, 10) == 1
     for engine in engines:
         await engine.dispose()
 
