@@ -12,9 +12,11 @@ import openai
 import pytest
 
 from catalogues import UPSTREAM_ENVIRONMENT, embedded_config, scripted_config
+from databases import PostgreSQL
 from fundament.config import DEFAULT_MODEL
 from fundament.engine import weights
 from fundament.errors import WeightsError
+from fundament.storage.database import upgrade
 from scripted_upstream import ScriptedUpstream
 from service import Service
 
@@ -37,6 +39,35 @@ def lacking(pytestconfig: pytest.Config) -> Callable[[str], NoReturn]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     for what in config.stash.get(MISSING, {}):
         terminalreporter.write_line(f"NOT TESTED: this machine lacks {what}", red=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql(lacking: Callable[[str], NoReturn]) -> Iterator[PostgreSQL]:
+    """A running PostgreSQL server."""
+    try:
+        server = PostgreSQL()
+    except FileNotFoundError:
+        lacking("a PostgreSQL server")
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def cleared_url(postgresql: PostgreSQL) -> str:
+    return postgresql.new_database()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database with all tables: a test that asks for it runs with each kind."""
+    if request.param == "postgresql":
+        server: PostgreSQL = request.getfixturevalue("postgresql")
+        url: str = request.getfixturevalue("cleared_url")
+        server.clear(url)
+    else:
+        url = f"sqlite:///{tmp_path}/data/fundament.db"
+    upgrade(url)
+    return url
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Opening and migrating a real SQLite file, alone and with eight processes at once."""
+"""Opening and migrating a real SQLite file, alone and with eight processes at once; and PostgreSQL."""
 
 import asyncio
 import fcntl
@@ -14,9 +14,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, insert, select, text
+from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from databases import PostgreSQL
 from fundament.errors import ConfigError
 from fundament.storage import database
 from fundament.storage.database import HEAD, open_database, reading, upgrade
@@ -43,11 +44,14 @@ def test_the_named_head_is_the_newest_migration() -> None:
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD
 
 
-def test_the_migrations_make_the_tables_that_the_code_sees(url: str) -> None:
-    engine = create_engine(url)
-    with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-    engine.dispose()
+async def test_the_migrations_make_the_tables_that_the_code_sees(database_url: str) -> None:
+    engine = open_database(database_url)
+    async with reading(engine).connect() as connection:
+        differences = await connection.run_sync(
+            lambda sync: compare_metadata(MigrationContext.configure(sync), metadata)
+        )
+    await engine.dispose()
+    assert differences == []
 
 
 def test_a_new_data_folder_is_its_owners_alone(tmp_path: Path) -> None:
@@ -131,11 +135,29 @@ def test_another_kind_of_url_is_refused_by_name_and_not_quoted(url: str) -> None
     assert "secret" not in str(caught.value)
 
 
-def test_postgresql_without_its_driver_is_refused_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "asyncpg", None)
-    with pytest.raises(ConfigError, match="asyncpg") as caught:
-        open_database("postgresql://user:secret@localhost/fundament")
+def test_an_unknown_parameter_of_postgresql_is_refused_by_name_and_the_url_not_quoted() -> None:
+    with pytest.raises(ConfigError, match=r"storage\.database: unknown parameter 'sslmod'") as caught:
+        open_database("postgresql://user:secret@localhost/fundament?sslmod=require")
     assert "secret" not in str(caught.value)
+
+
+def test_sslmode_is_obeyed(postgresql: PostgreSQL) -> None:
+    url = postgresql.new_database()
+    upgrade(f"{url}?sslmode=prefer")
+    with pytest.raises(ConfigError, match="SSL"):  # the tests' server has none
+        upgrade(f"{url}?sslmode=require")
+
+
+def test_postgresql_that_is_not_there_stops_the_start() -> None:
+    with pytest.raises(ConfigError, match=r"storage\.database: cannot be used") as caught:
+        upgrade("postgresql://user:secret@127.0.0.1:1/fundament")
+    assert "secret" not in str(caught.value)
+
+
+def test_eight_callers_may_upgrade_a_new_postgresql_at_once(postgresql: PostgreSQL) -> None:
+    url = postgresql.new_database()
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(upgrade, [url] * 8)) == [None] * 8
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,11 @@ when it begins (BEGIN IMMEDIATE), where SQLite waits up to 5 s for other process
 
 import asyncio
 import fcntl
-from collections.abc import Generator
+import functools
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, event, inspect, text
 from sqlalchemy.engine import URL, make_url
@@ -21,8 +23,15 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 
 from fundament.errors import ConfigError, Unavailable
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 HEAD = "0002"
 """The newest migration. Named here so that a start without migrations need not import Alembic; a test compares."""
+
+POSTGRESQL_CONNECTIONS = 10  # of a process; PostgreSQL takes 100 in all by default
+CONNECT_TIMEOUT_S = 5  # to PostgreSQL, where a machine that is gone would not answer
+STATEMENT_TIMEOUT_S = 60
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _UPGRADE_LOCK = 0x66756E64  # any number that no other program takes in the same PostgreSQL database
@@ -35,7 +44,7 @@ def open_database(url: str) -> AsyncEngine:
     with SQLite there is only one.
 
     Raises:
-        ConfigError: the URL is not one of these, or the driver is not installed.
+        ConfigError: the URL is not one of these.
     """
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
@@ -49,19 +58,35 @@ def open_database(url: str) -> AsyncEngine:
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
-    try:
-        return create_async_engine(
-            parsed.set(drivername="postgresql+asyncpg"), pool_pre_ping=True, hide_parameters=True
-        )
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"storage.database: PostgreSQL needs the package '{error.name}', which is not installed"
-        ) from error
+    query = dict(parsed.query)
+    if "sslmode" in query:
+        query["ssl"] = query.pop("sslmode")  # what the driver calls it; the values are libpq's
+    return create_async_engine(
+        parsed.set(drivername="postgresql+asyncpg", query=query),
+        pool_size=POSTGRESQL_CONNECTIONS,
+        max_overflow=0,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={"timeout": CONNECT_TIMEOUT_S, "command_timeout": STATEMENT_TIMEOUT_S},
+    )
 
 
 def reading(engine: AsyncEngine) -> AsyncEngine:
     """The same engine and pool for statements that only read: each sees one state of the database and takes no lock."""
     return engine.execution_options(reads_only=True)
+
+
+def unbroken(call: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Lets `call` run to its end also when its caller is cancelled, as happens when a client leaves.
+
+    PostgreSQL's driver gives up the connection of a statement that is cancelled, and the next call must open another.
+    """
+
+    @functools.wraps(call)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.shield(asyncio.create_task(call(*args, **kwargs)))
+
+    return run
 
 
 @contextmanager
@@ -151,6 +176,9 @@ def _parse(url: str) -> URL:
         raise ConfigError(f"storage.database: expected sqlite:///… or postgresql://…, got '{parsed.drivername}:'")
     if parsed.drivername == "sqlite" and parsed.database in {None, "", ":memory:"}:
         raise ConfigError("storage.database: SQLite needs a file, such as sqlite:///fundament.db")
+    unknown = sorted(parsed.query.keys() - {"host", "port", "sslmode"})
+    if parsed.drivername == "postgresql" and unknown:
+        raise ConfigError(f"storage.database: unknown parameter '{unknown[0]}'; known are host, port and sslmode")
     return parsed
 
 

@@ -2,7 +2,8 @@
 
 It knows the tables, the statements and what locks what; it does not know what is in a response or an item. Two writers
 of one conversation queue at its row: SQLite has one writer at a time, PostgreSQL locks the row that UPDATE has met.
-Every transaction locks conversations before responses, and each in the order of their ids, so none waits in a circle.
+Every transaction locks conversations before responses before events, and each in the order of their ids, so that none
+waits in a circle.
 """
 
 import asyncio
@@ -37,7 +38,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fundament.gateway.state import Conversation, Json, Order, StoredResponse
-from fundament.storage.database import reading, unavailable_on_failure
+from fundament.storage.database import reading, unavailable_on_failure, unbroken
 from fundament.storage.group import GroupWriter
 from fundament.storage.tables import conversation_items, conversations, response_events, responses, runners
 
@@ -87,22 +88,26 @@ class StateRepository:
         size_bytes = len(row["response"]) + len(row["input"]) + sum(len(item["json"]) for item in items)
         await self._writer.add(_Change(row["owner"], row["conversation_id"], row, items), size_bytes)
 
+    @unbroken
     async def find(self, owner: str, id: str) -> StoredResponse | None:
         statement = select(responses).where(responses.c.id == _text(id), responses.c.owner == _text(owner))
         async with self._asking() as connection:
             row = (await connection.execute(statement)).mappings().one_or_none()
         return _stored(row) if row else None
 
+    @unbroken
     async def history(self, owner: str, id: str) -> list[StoredResponse]:
         async with self._asking() as connection:
             rows = (await connection.execute(_history(_text(owner), _text(id)))).mappings().all()
         return [_stored(row) for row in rows]
 
+    @unbroken
     async def delete(self, owner: str, id: str) -> bool:
         statement = delete(responses).where(responses.c.id == _text(id), responses.c.owner == _text(owner))
         async with self._changing() as connection:
             return (await connection.execute(statement)).rowcount > 0
 
+    @unbroken
     async def add_conversation(self, conversation: Conversation, items: Sequence[Json]) -> None:
         row: Row = {
             "id": _text(conversation.id),
@@ -115,6 +120,7 @@ class StateRepository:
             await connection.execute(insert(conversations).values(row))
             await _append(connection, [_Change(row["owner"], row["id"], items=_item_rows(items))])
 
+    @unbroken
     async def find_conversation(self, owner: str, id: str) -> Conversation | None:
         async with self._asking() as connection:
             row = (await connection.execute(select(conversations).where(_owned(owner, id)))).mappings().one_or_none()
@@ -123,15 +129,18 @@ class StateRepository:
         metadata = msgspec.json.decode(row["metadata"], type=dict[str, str])
         return Conversation(id=row["id"], owner=row["owner"], created_at=row["created_at"], metadata=metadata)
 
+    @unbroken
     async def set_metadata(self, owner: str, id: str, metadata: dict[str, str]) -> bool:
         statement = update(conversations).where(_owned(owner, id)).values(metadata=msgspec.json.encode(metadata))
         async with self._changing() as connection:
             return (await connection.execute(statement)).rowcount > 0
 
+    @unbroken
     async def delete_conversation(self, owner: str, id: str) -> bool:
         async with self._changing() as connection:
             return (await connection.execute(delete(conversations).where(_owned(owner, id)))).rowcount > 0
 
+    @unbroken
     async def add_items(self, owner: str, conversation_id: str, items: Sequence[Json]) -> bool:
         known = select(conversations.c.id).where(_owned(owner, conversation_id)).with_for_update()
         async with self._changing() as connection:
@@ -140,6 +149,7 @@ class StateRepository:
             await _append(connection, [_Change(_text(owner), _text(conversation_id), items=_item_rows(items))])
             return True
 
+    @unbroken
     async def items(
         self,
         owner: str,
@@ -173,6 +183,7 @@ class StateRepository:
             rows = (await connection.execute(statement)).scalars().all()
         return [msgspec.json.decode(row) for row in rows if row is not None] if rows else None
 
+    @unbroken
     async def delete_item(self, owner: str, conversation_id: str, item_id: str) -> bool:
         theirs = select(conversations.c.id).where(_owned(owner, conversation_id)).scalar_subquery()
         statement = delete(conversation_items).where(
@@ -187,6 +198,7 @@ class StateRepository:
         if rows:
             await self._writer.add(_Change(events=rows), sum(len(event) for _, event in events))
 
+    @unbroken
     async def events(self, response_id: str, after: int) -> list[tuple[int, bytes]]:
         statement = (
             select(response_events.c.sequence_number, response_events.c.event)
@@ -194,8 +206,9 @@ class StateRepository:
             .order_by(response_events.c.sequence_number)
         )
         async with self._asking() as connection:
-            return [(number, event) for number, event in (await connection.execute(statement)).tuples()]
+            return [(number, event) for number, event in await connection.execute(statement)]
 
+    @unbroken
     async def beat(self, runner: str) -> None:
         """As the protocol says. Runners that are silent for a day are forgotten: to `orphans` that is the same."""
         now = self._now()
@@ -206,6 +219,7 @@ class StateRepository:
             )
             await connection.execute(delete(runners).where(runners.c.seen_at < now - FORGOTTEN_RUNNER_S))
 
+    @unbroken
     async def orphans(self, silent_s: float, limit: int) -> list[StoredResponse]:
         """As the protocol says. A runner that has never told counts as having done so when the response was made."""
         told = func.coalesce(runners.c.seen_at, responses.c.created_at)
@@ -222,13 +236,32 @@ class StateRepository:
     async def sweep(self, before: float, limit: int) -> int:
         deleted = 0
         while deleted < limit:
-            async with self._changing() as connection:
-                done, finished = await _sweep(connection, before, min(SWEPT_RESPONSES, limit - deleted))
+            done, finished = await self._sweep(before, min(SWEPT_RESPONSES, limit - deleted))
             deleted += done
             if finished:
                 break
             await asyncio.sleep(SWEEP_PAUSE_S)
         return deleted
+
+    @unbroken
+    async def _sweep(self, before: float, limit: int) -> tuple[int, bool]:
+        """One transaction of a sweep: how many responses it deleted, and whether no others are left."""
+        old = (
+            select(responses.c.id).where(responses.c.created_at < before).order_by(responses.c.created_at).limit(limit)
+        )
+        async with self._changing() as connection:
+            # What another process is about to change is skipped: to wait for it, holding others, could end in a circle.
+            ids = (await connection.execute(old.with_for_update(skip_locked=True))).scalars().all()
+            if not ids:
+                return 0, True
+            key = (response_events.c.response_id, response_events.c.sequence_number)
+            some = select(*key).where(response_events.c.response_id.in_(ids)).limit(SWEPT_EVENTS)
+            if (
+                await connection.execute(delete(response_events).where(tuple_(*key).in_(some)))
+            ).rowcount == SWEPT_EVENTS:
+                return 0, False  # a long stream goes in pieces, and its response last
+            done = (await connection.execute(delete(responses).where(responses.c.id.in_(ids)))).rowcount
+            return done, len(ids) < limit
 
     async def _write(self, changes: Sequence[_Change]) -> None:
         rows = [change.response for change in changes if change.response]
@@ -238,7 +271,7 @@ class StateRepository:
             if rows:
                 await connection.execute(self._save, sorted(rows, key=lambda row: row["id"]))
             if events:
-                await connection.execute(self._keep, events)
+                await connection.execute(self._keep, sorted(events, key=lambda row: (row["of"], row["number"])))
 
     def _now(self) -> ColumnElement[float]:
         """Unix seconds: by the database's clock where many machines share it."""
@@ -341,18 +374,3 @@ def _history(owner: str, id: str) -> Select[Any]:
         )
     )
     return select(responses).join(chain, responses.c.id == chain.c.id).order_by(chain.c.length.desc())
-
-
-async def _sweep(connection: AsyncConnection, before: float, limit: int) -> tuple[int, bool]:
-    """One transaction of a sweep: how many responses it deleted, and whether no others are left."""
-    old = select(responses.c.id).where(responses.c.created_at < before).order_by(responses.c.created_at).limit(limit)
-    # What another process is about to change is skipped: to wait for it, holding others, could end in a circle.
-    ids = (await connection.execute(old.with_for_update(skip_locked=True))).scalars().all()
-    if not ids:
-        return 0, True
-    key = (response_events.c.response_id, response_events.c.sequence_number)
-    some = select(*key).where(response_events.c.response_id.in_(ids)).limit(SWEPT_EVENTS)
-    if (await connection.execute(delete(response_events).where(tuple_(*key).in_(some)))).rowcount == SWEPT_EVENTS:
-        return 0, False  # a long stream goes in pieces, and its response last
-    done = (await connection.execute(delete(responses).where(responses.c.id.in_(ids)))).rowcount
-    return done, len(ids) < limit
