@@ -12,6 +12,7 @@ import functools
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from types import CoroutineType
 from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, event, inspect, text
@@ -76,7 +77,7 @@ def reading(engine: AsyncEngine) -> AsyncEngine:
     return engine.execution_options(reads_only=True)
 
 
-def unbroken(call: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+def unbroken(call: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, "CoroutineType[Any, Any, T]"]:
     """Lets `call` run to its end also when its caller is cancelled, as happens when a client leaves.
 
     PostgreSQL's driver gives up the connection of a statement that is cancelled, and the next call must open another.
