@@ -7,10 +7,17 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import uvicorn
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from mcp.server.mcpserver import Image, MCPServer
 from mcp.types import ToolAnnotations
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -50,14 +57,14 @@ def toolbox(tools: int = 0) -> MCPServer:
 class Serving:
     """An ASGI application on a port of 127.0.0.1, in a thread; records the headers of each request."""
 
-    def __init__(self, app: ASGIApp, *, path: str = "/mcp") -> None:
+    def __init__(self, app: ASGIApp, *, path: str = "/mcp", **options: Any) -> None:
         self._app = app
         self._path = path
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
         self.seen: list[dict[str, str]] = []
         config = uvicorn.Config(
-            self._record, log_level="critical", interface="asgi3", timeout_graceful_shutdown=1, ws="none"
+            self._record, log_level="critical", interface="asgi3", timeout_graceful_shutdown=1, ws="none", **options
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
@@ -85,6 +92,29 @@ class Serving:
         if scope["type"] == "http":
             self.seen.append({name.decode(): value.decode() for name, value in scope["headers"]})
         await self._app(scope, receive, send)
+
+
+def certificate_for(name: str, folder: Path) -> tuple[Path, Path]:
+    """A certificate of its own authority, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / "certificate.pem", folder / "key.pem"
+    paths[0].write_bytes(certificate.public_bytes(Encoding.PEM))
+    paths[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return paths
 
 
 def answering(status: int, headers: dict[str, str] | None = None, body: bytes | Callable[[], bytes] = b"") -> ASGIApp:
