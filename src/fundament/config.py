@@ -85,6 +85,12 @@ class StorageConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     responses_days: CountOrNone = 30
 
 
+class ToolsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What tools that clients name (MCP servers) may reach."""
+
+    allow_private_addresses: bool = False
+
+
 class UpstreamConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A server that speaks OpenAI; `base_url` ends without a slash, `model` None means the catalogue's id."""
 
@@ -155,6 +161,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     server: ServerConfig = ServerConfig()
     storage: StorageConfig = StorageConfig()
+    tools: ToolsConfig = ToolsConfig()
     models: Annotated[
         tuple[ModelConfig, ...], Meta(min_length=1, description="a list of at least one model, [[models]]")
     ] = (DEFAULT_MODEL,)
@@ -261,7 +268,7 @@ def _variables() -> dict[str, tuple[str, type]]:
     """Name of each variable that sets a value, with the setting's dotted name and type."""
     variables = {
         f"FUNDAMENT_{section}_{field.name}".upper(): (f"{section}.{field.name}", field.type)
-        for section, struct in (("server", ServerConfig), ("storage", StorageConfig))
+        for section, struct in (("server", ServerConfig), ("storage", StorageConfig), ("tools", ToolsConfig))
         for field in msgspec.structs.fields(struct)
     }
     return {**variables, "FUNDAMENT_DATA_DIR": variables["FUNDAMENT_SERVER_DATA_DIR"]}

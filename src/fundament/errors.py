@@ -14,6 +14,7 @@ Raise these, never return them; `api/` renders them once, at the edge.
         │   └── ModelNotFound
         ├── MethodNotAllowed       405
         ├── BodyTooLarge           413
+        ├── RemoteServerFailure    424   an MCP server of the client's gave no tools
         ├── UpstreamRefused        4xx   the upstream's own refusal, passed on
         ├── ServerFailure          500   a fault of ours
         ├── UpstreamFailure        502   the upstream broke its protocol, refused our credential or model
@@ -116,6 +117,16 @@ class MethodNotAllowed(RequestError):
 class BodyTooLarge(RequestError):
     status = 413
     type = "invalid_request_error"
+
+
+class RemoteServerFailure(RequestError):
+    """A server that the client named, not one of ours, did not do its part: as the official API tells it."""
+
+    status = 424
+    type = "external_connector_error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, param="tools", code="http_error")
 
 
 class UpstreamRefused(RequestError):

@@ -87,6 +87,7 @@ async def serve(instructions: WorkerInstructions) -> None:
         store=store,
         background=background,
         max_body_bytes=config.server.max_body_bytes,
+        allow_private_addresses=config.tools.allow_private_addresses,
     )
     app = build_app(desk)
     server = uvicorn.Server(

@@ -13,7 +13,10 @@ DELTAS = {
     "response.reasoning_text": "text",
     "response.function_call_arguments": "arguments",
     "response.custom_tool_call_input": "input",
+    "response.mcp_call_arguments": "arguments",
 }
+# What is not told in pieces stands in the item when it is done.
+WHOLE = {"mcp_list_tools": {"tools", "error"}, "mcp_call": {"output", "error"}}
 
 
 def fold_events(events: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -34,12 +37,15 @@ def _apply(event: dict[str, Any], output: list[dict[str, Any]]) -> None:
     match event["type"].rpartition("."):
         case "response.output_item", _, "added":
             assert event["output_index"] == len(output)
-            assert event["item"]["status"] == "in_progress"
+            assert event["item"].get("status", "in_progress") == "in_progress"
             output.append(event["item"])
         case "response.output_item", _, "done":
             built = output[event["output_index"]]
-            assert event["item"] == built | {"status": event["item"]["status"]}
+            later = {"status"} | WHOLE.get(built["type"], set())
+            assert event["item"] == built | {name: event["item"][name] for name in later & event["item"].keys()}
             output[event["output_index"]] = event["item"]
+        case (("response.mcp_call" | "response.mcp_list_tools"), _, _):
+            assert event["item_id"] == output[event["output_index"]]["id"]
         case "response.content_part", _, "added":
             content = output[event["output_index"]]["content"]
             assert event["content_index"] == len(content)

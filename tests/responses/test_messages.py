@@ -163,16 +163,46 @@ def test_calls_of_custom_tools_are_a_chats() -> None:
     assert messages(call, output) == [{**said("assistant", None), "tool_calls": [custom]}, tool("a", "2")]
 
 
-def test_a_remote_call_is_a_call_with_its_result_and_the_rest_of_mcp_says_nothing() -> None:
-    call = {"type": "mcp_call", "id": "mcp_1", "server_label": "s", "name": "f", "arguments": "{}"}
+REMOTE_CALL = {"type": "mcp_call", "id": "mcp_1", "server_label": "s", "name": "f", "arguments": "{}"}
+QUESTION = {**REMOTE_CALL, "type": "mcp_approval_request", "id": "mcpr_1"}
+
+
+def approval(approve: bool, **fields: Any) -> dict[str, Any]:
+    return {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": approve, **fields}
+
+
+def test_a_remote_call_is_a_call_with_its_result_and_an_approval_of_it_says_nothing() -> None:
     listed = {"type": "mcp_list_tools", "id": "mcpl_1", "server_label": "s", "tools": []}
-    asked = {"type": "mcp_approval_request", "id": "mcpr_1", "server_label": "s", "name": "f", "arguments": "{}"}
-    approved = {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": True}
-    assert messages(listed, asked, approved, {**call, "output": "2"}, {**call, "id": "mcp_2", "error": "No."}) == [
-        {**said("assistant", None), "tool_calls": [tool_call("mcp_1")]},
+    calls = [{**REMOTE_CALL, "output": "2"}, {**REMOTE_CALL, "id": "mcp_2", "error": "No."}]
+    assert messages(listed, QUESTION, approval(True), *calls) == [
+        {**said("assistant", None), "tool_calls": [tool_call("mcp_1", "mcp__s__f")]},
         tool("mcp_1", "2"),
-        {**said("assistant", None), "tool_calls": [tool_call("mcp_2")]},
+        {**said("assistant", None), "tool_calls": [tool_call("mcp_2", "mcp__s__f")]},
         tool("mcp_2", "No."),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ({"type": "http_error", "code": 401, "message": "Unauthorized"}, "Unauthorized"),
+        ({"type": "mcp_tool_execution_error", "content": [{"type": "text", "text": "no luck"}]}, "no luck"),
+        ({"type": "mcp_tool_execution_error", "content": "no luck"}, "no luck"),
+    ],
+)
+def test_the_model_is_told_why_a_remote_call_failed(error: dict[str, Any], told: str) -> None:
+    assert messages({**REMOTE_CALL, "error": error})[1:] == [tool("mcp_1", told)]
+
+
+def test_a_remote_call_that_was_not_made_says_nothing() -> None:
+    assert messages(said("user", "x"), {**REMOTE_CALL, "status": "incomplete"}) == [said("user", "x")]
+
+
+@pytest.mark.parametrize(("fields", "reason"), [({}, ""), ({"reason": "Too dear."}, " Reason: Too dear.")])
+def test_the_model_is_told_that_a_call_was_not_approved(fields: dict[str, Any], reason: str) -> None:
+    assert messages(approval(False, **fields), history=[QUESTION]) == [
+        {**said("assistant", None), "tool_calls": [tool_call("mcpr_1", "mcp__s__f")]},
+        tool("mcpr_1", f"The user did not approve this call.{reason}"),
     ]
 
 
@@ -182,6 +212,7 @@ def test_a_remote_call_is_a_call_with_its_result_and_the_rest_of_mcp_says_nothin
         ([result("a")], "No tool call found for function call output with call_id a.", "input", None),
         ([called("a")], "No tool output found for function call a.", "input", None),
         ([{"type": "item_reference", "id": "msg_9"}], "Item with id 'msg_9' not found.", "input[0]", None),
+        ([approval(True)], "No approval request found with id 'mcpr_1'.", "input[0]", None),
         ([thought("Hm.")], "The input has nothing that a model could answer.", "input", None),
     ],
 )

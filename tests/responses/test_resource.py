@@ -105,5 +105,11 @@ def test_credentials_of_remote_tools_are_not_shown() -> None:
     assert response_to(tools=[{**shown, **secret}])["tools"] == [shown]
 
 
+@pytest.mark.parametrize("url", ["https://x/key", "https://x?key=1", "https://x/?key=1", "https://x#key"])
+def test_what_may_be_a_key_in_a_remote_servers_url_is_not_shown(url: str) -> None:
+    tool = {"type": "mcp", "server_label": "s", "server_url": url}
+    assert response_to(tools=[tool])["tools"] == [{**tool, "server_url": "https://x/<redacted>"}]
+
+
 def test_openais_package_reads_it() -> None:
     assert Response.model_validate(response_to()).output_text == ""

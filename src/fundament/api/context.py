@@ -87,7 +87,7 @@ class CompactConversation:
             raise
         finally:
             watch.stop()
-            making.close()
+            await making.close()
             if watch.left:
                 metering.settle("cancelled", making.usage)
             settle(metering, making, failure)

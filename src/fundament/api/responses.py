@@ -47,6 +47,7 @@ class Desk:
     store: StateStore
     background: Background
     max_body_bytes: int
+    allow_private_addresses: bool = False
 
     async def key(self, scope: Scope) -> KeyRecord:
         return await self.admission.authenticate(header(scope, b"authorization"))
@@ -116,6 +117,7 @@ class CreateResponse:
             id=id,
             created_at=created_at,
             new_id=new_id,
+            allow_private=self._desk.allow_private_addresses,
         )
         stored = StoredResponse(
             id=id,
@@ -158,7 +160,7 @@ class CreateResponse:
                 raise stopping() from None
         finally:
             watch.stop()
-            making.close()
+            await making.close()
             metering.settle(outcome, making.usage, error_code)
 
     async def _stream(  # noqa: PLR0917 - as `_serve`

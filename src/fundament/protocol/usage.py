@@ -33,3 +33,17 @@ class Usage(Struct):
     @property
     def reasoning_tokens(self) -> int:
         return (self.completion_tokens_details and self.completion_tokens_details.reasoning_tokens) or 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            total_tokens=self.total_tokens + other.total_tokens,
+            prompt_tokens_details=PromptDetails(
+                cached_tokens=self.cached_tokens + other.cached_tokens,
+                cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            ),
+            completion_tokens_details=CompletionDetails(
+                reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens
+            ),
+        )

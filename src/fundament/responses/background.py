@@ -174,7 +174,7 @@ class Background:
             failure = None if job.cancelled else stopping
             last = fold.cancel() if job.cancelled else fold.fail(stopping)
         finally:
-            job.making.close()
+            await job.making.close()
             settle(job.making, failure)
         flusher.cancel()
         await asyncio.wait([flusher])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, get_args
 
-from fundament.errors import RequestError, UpstreamFailure
+from fundament.errors import RemoteServerFailure, RequestError, UpstreamFailure
 from fundament.protocol.responses import ServiceTier
 from fundament.protocol.usage import Usage
 from fundament.responses.chunks import CallPiece, Choice, Chunk
@@ -18,24 +18,30 @@ from fundament.responses.items import (
     TEXT_FORMS,
     CallItem,
     Json,
+    RemoteCallItem,
     Status,
     TextItem,
     TextPart,
     TextType,
+    ToolListItem,
     shown_logprobs,
 )
+from fundament.responses.remote_functions import RemoteFunction, RemoteFunctions, RemoteResult
 
 Event = dict[str, Any]
+Item = TextItem | CallItem | RemoteCallItem | ToolListItem
 
 _INCOMPLETE: Mapping[str, str] = MappingProxyType({"length": "max_output_tokens", "content_filter": "content_filter"})
 _TIERS = frozenset(get_args(ServiceTier))  # some servers have tiers of their own, which clients do not know
 _BROKEN = frozenset({"abort", "error"})  # how servers say that they gave up in the middle
+_ON_THE_WAY = frozenset({"reasoning", "mcp_list_tools", "mcp_call"})  # items that are no answer yet
 
 
 class ResponseFold:
     """One response, from `start` through `feed`s to `finish`, `fail` or `cancel`; each gives the events to send.
 
-    Items are told one after the other: an item opens with its first piece and closes when another one begins.
+    Items are told one after the other: an item opens with its first piece and closes when another one begins. Only
+    calls of MCP servers stay open, in `waiting`, until `answer_call`; then the model may have another turn.
 
     Args:
         response: the response object before anything happened (`new_response`).
@@ -47,19 +53,30 @@ class ResponseFold:
         self._new_id = new_id
         self._events: list[Event] = []
         self._sequence_number = 0
-        self._closed: list[Json] = []
-        self._item: TextItem | CallItem | None = None
+        self._output: list[Json] = []  # all items but the open one; those in `waiting` as they are in progress
+        self._item: Item | None = None
         self._part: TextPart | None = None
         self._call_ids: dict[int, str | None] = {}
         self._call_index = -1
+        self._spent: Usage | None = None  # by the turns before this one
         self._usage: Usage | None = None
         self._finish_reason: str | None = None
+        self._functions: RemoteFunctions = MappingProxyType({})
+        self.waiting: list[RemoteCallItem] = []
+        self.hands_over = False
 
     @property
     def response(self) -> Json:
         """The response object as it is now, what is being told included; it does not change afterwards."""
-        growing = [] if self._item is None else [self._item.shown("in_progress")]
-        return {**self._response, "output": [*self._closed, *growing]}
+        growing = [] if self._item is None or _is_question(self._item) else [self._item.shown("in_progress")]
+        return {**self._response, "output": [*self._output, *growing]}
+
+    @property
+    def usage(self) -> Usage | None:
+        """What all turns so far have cost, as far as they told it."""
+        if self._spent is None or self._usage is None:
+            return self._spent or self._usage
+        return self._spent + self._usage
 
     # What happens to a response.
 
@@ -103,6 +120,67 @@ class ResponseFold:
             self._open_part("output_text")  # clients read output[0].content[0], also of an answer without words
         return self._end("completed", completed_at=completed_at)
 
+    # What happens between the turns of the model, where it has tools of MCP servers.
+
+    def list_tools(self, server_label: str) -> list[Event]:
+        """A server is asked for its tools."""
+        self._open_item(ToolListItem(self._new_id("mcpl"), server_label))
+        self._emit_in_item("response.mcp_list_tools.in_progress")
+        return self._taken()
+
+    def answer_list(self, tools: list[Json], error: str | None = None) -> list[Event]:
+        """It told its tools, or `error` says why not."""
+        item = self._item
+        if isinstance(item, ToolListItem):
+            item.tools, item.error = tools, error
+            self._emit_in_item(f"response.mcp_list_tools.{'completed' if error is None else 'failed'}")
+            self._close_item("completed")
+        return self._taken()
+
+    def next_turn(self, functions: RemoteFunctions) -> None:
+        """The model is asked, with these functions of MCP servers."""
+        self._functions = functions
+        self._spent, self._usage = self.usage, None
+        self._finish_reason = None
+        self._call_ids, self._call_index = {}, -1
+        self.hands_over = False
+
+    def end_turn(self) -> list[Event]:
+        """The chat's stream is over; if the turn `is_whole`, its calls of MCP servers are in `waiting`.
+
+        `hands_over` tells whether it asked the client for something: to call a function, or to approve a call.
+        """
+        if self.is_whole:
+            self._close_item("completed")
+        return self._taken()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the model said in this turn all that it wanted to say."""
+        reason = self._finish_reason
+        return reason is not None and reason not in _BROKEN and reason not in _INCOMPLETE
+
+    def call_approved(self, function: RemoteFunction, arguments: str, approval_request_id: str) -> list[Event]:
+        """The client approved a call of an earlier response."""
+        self._open_remote_call(function, approval_request_id)
+        self._add_argument(arguments)
+        self._close_item("completed")
+        return self._taken()
+
+    def answer_call(self, call: RemoteCallItem, result: RemoteResult | None) -> list[Event]:
+        """A call that waited has a result; or None: it is not made."""
+        self.waiting.remove(call)
+        if result is None:
+            self._end_call(call, "incomplete")
+        else:
+            call.result = result
+            status: Status = "completed" if result.error is None else "failed"
+            self._emit_in_call(call, f"response.mcp_call.{status}")
+            self._end_call(call, status)
+        return self._taken()
+
+    # How a response ends before it is complete.
+
     def fail(self, failure: RequestError) -> list[Event]:
         """It cannot be finished, and `failure` says why."""
         return self._end("failed", error={"code": _error_code(failure), "message": failure.message})
@@ -145,15 +223,20 @@ class ResponseFold:
     def _add_call_piece(self, piece: CallPiece) -> None:
         if self._begins_call(piece):
             self._open_call(piece)
-        call = self._item
-        if not isinstance(call, CallItem) or piece.index != self._call_index:
+        if not isinstance(self._item, CallItem | RemoteCallItem) or piece.index != self._call_index:
             raise UpstreamFailure(
                 "The model's server went back to a tool call that it had left.", code="upstream_error"
             )
         said = (piece.function and piece.function.arguments) or (piece.custom and piece.custom.input)
         if said:
+            self._add_argument(said)
+
+    def _add_argument(self, said: str) -> None:
+        call = self._item
+        if isinstance(call, CallItem | RemoteCallItem):
             call.pieces.append(said)
-            self._emit_in_item(call, f"{CALL_FORMS[call.type].events}.delta", delta=said)
+            if not _is_question(call):
+                self._emit_in_item(f"{CALL_FORMS[call.type].events}.delta", delta=said)
 
     def _begins_call(self, piece: CallPiece) -> bool:
         """Some servers number all calls 0 and tell them apart by their ids; some repeat the id with every piece."""
@@ -169,9 +252,23 @@ class ResponseFold:
             raise UpstreamFailure("The model's server began a tool call without a name.", code="upstream_error")
         self._call_ids[piece.index] = piece.id
         self._call_index = piece.index
+        if type == "function_call" and name in self._functions:
+            self._open_remote_call(self._functions[name])
+            return
+        self.hands_over = True
         self._open_item(
             CallItem(type, self._new_id(CALL_FORMS[type].prefix), piece.id or self._new_id("call"), name=name)
         )
+
+    def _open_remote_call(self, function: RemoteFunction, approval_request_id: str | None = None) -> None:
+        self._close_item("completed")
+        call = RemoteCallItem("", function, len(self._output), approval_request_id)
+        call.id = self._new_id(CALL_FORMS[call.type].prefix)
+        if call.is_question:
+            self._item = call  # it is told when it is whole: nobody approves the half of a call
+            return
+        self._open_item(call)
+        self._emit_in_item("response.mcp_call.in_progress")
 
     def _open_part(self, type: TextType) -> TextPart:
         self._close_part()
@@ -184,10 +281,10 @@ class ResponseFold:
         self._emit_in_part(part, "response.content_part.added", part=part.shown())
         return part
 
-    def _open_item(self, item: TextItem | CallItem) -> None:
+    def _open_item(self, item: Item) -> None:
         self._close_item("completed")
         self._item = item
-        self._emit("response.output_item.added", output_index=len(self._closed), item=item.shown("in_progress"))
+        self._emit("response.output_item.added", output_index=len(self._output), item=item.shown("in_progress"))
 
     def _close_part(self) -> None:
         part = self._part
@@ -205,18 +302,38 @@ class ResponseFold:
         item = self._item
         if item is None:
             return
-        if isinstance(item, CallItem):
+        if isinstance(item, RemoteCallItem) and item.is_question:
+            self._ask_approval(item, status)
+            return
+        if isinstance(item, CallItem | RemoteCallItem):
             form = CALL_FORMS[item.type]
             name = {"name": item.name} if item.type == "function_call" else {}
-            self._emit_in_item(item, f"{form.events}.done", **name, **{form.field: item.argument})
-        shown = item.shown(status)
-        self._emit("response.output_item.done", output_index=len(self._closed), item=shown)
-        self._closed.append(shown)
+            self._emit_in_item(f"{form.events}.done", **name, **{form.field: item.arguments})
         self._item = None
+        if isinstance(item, RemoteCallItem):
+            self._output.append(item.shown("in_progress"))
+            self.waiting.append(item)
+            return
+        shown = item.shown(status)
+        self._emit("response.output_item.done", output_index=len(self._output), item=shown)
+        self._output.append(shown)
+
+    def _ask_approval(self, call: RemoteCallItem, status: Status) -> None:
+        self._item = None
+        if status == "completed":
+            self.hands_over = True
+            shown = call.shown(status)
+            for event in ("added", "done"):
+                self._emit(f"response.output_item.{event}", output_index=len(self._output), item=shown)
+            self._output.append(shown)
+
+    def _end_call(self, call: RemoteCallItem, status: Status) -> None:
+        self._output[call.output_index] = shown = call.shown(status)
+        self._emit("response.output_item.done", output_index=call.output_index, item=shown)
 
     def _has_answer(self) -> bool:
-        items = [item["type"] for item in self._closed] + ([] if self._item is None else [self._item.type])
-        return any(type != "reasoning" for type in items)
+        items = [item["type"] for item in self._output] + ([] if self._item is None else [self._item.type])
+        return any(type not in _ON_THE_WAY for type in items)
 
     def _end(self, status: str, **fields: Any) -> list[Event]:
         self._settle(status, **fields)
@@ -225,16 +342,23 @@ class ResponseFold:
 
     def _settle(self, status: str, **fields: Any) -> None:
         self._close_item("completed" if status == "completed" else "incomplete")
-        usage = None if self._usage is None else shown_usage(self._usage)
+        for call in self.waiting:
+            self._end_call(call, "incomplete")
+        self.waiting.clear()
+        usage = None if self.usage is None else shown_usage(self.usage)
         self._response.update(status=status, usage=usage, **fields)
 
     # Events.
 
     def _emit_in_part(self, part: TextPart, type: str, /, **fields: Any) -> None:
-        self._emit(type, item_id=part.item_id, output_index=len(self._closed), content_index=part.index, **fields)
+        self._emit(type, item_id=part.item_id, output_index=len(self._output), content_index=part.index, **fields)
 
-    def _emit_in_item(self, item: TextItem | CallItem, type: str, /, **fields: Any) -> None:
-        self._emit(type, item_id=item.id, output_index=len(self._closed), **fields)
+    def _emit_in_item(self, type: str, /, **fields: Any) -> None:
+        item_id = "" if self._item is None else self._item.id
+        self._emit(type, item_id=item_id, output_index=len(self._output), **fields)
+
+    def _emit_in_call(self, call: RemoteCallItem, type: str, /) -> None:
+        self._emit(type, item_id=call.id, output_index=call.output_index)
 
     def _emit(self, type: str, /, **fields: Any) -> None:
         self._events.append({"type": type, "sequence_number": self._sequence_number, **fields})
@@ -259,8 +383,13 @@ def shown_usage(usage: Usage) -> Json:
     }
 
 
+def _is_question(item: Item) -> bool:
+    return isinstance(item, RemoteCallItem) and item.is_question
+
+
 def _error_code(failure: RequestError) -> str:
     """The failure by the names of OpenAI's `ResponseErrorCode`."""
     if failure.status == 429:
         return "rate_limit_exceeded"
-    return "invalid_prompt" if failure.status < 500 else "server_error"
+    is_ours = failure.status >= 500 or isinstance(failure, RemoteServerFailure)
+    return "server_error" if is_ours else "invalid_prompt"

@@ -1,4 +1,4 @@
-"""The items of a response while they grow: messages and reasoning made of parts of text, and calls of tools.
+"""The items of a response while they grow: messages and reasoning made of parts of text, calls of tools, tool lists.
 
 It knows how an item looks at any moment, by OpenAI's `OutputItem`; when one opens and closes is known by `fold.py`.
 """
@@ -9,11 +9,13 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from fundament.responses.chunks import Token, TokenChoice
+from fundament.responses.remote_functions import RemoteFunction, RemoteResult
 
 Json = dict[str, Any]
-Status = Literal["in_progress", "completed", "incomplete"]
+Status = Literal["in_progress", "completed", "incomplete", "failed"]
 TextType = Literal["output_text", "refusal", "reasoning_text"]
 CallType = Literal["function_call", "custom_tool_call"]
+AnyCallType = Literal["function_call", "custom_tool_call", "mcp_call", "mcp_approval_request"]
 
 
 class TextForm(NamedTuple):
@@ -39,10 +41,12 @@ TEXT_FORMS: Mapping[TextType, TextForm] = MappingProxyType(
         "reasoning_text": TextForm("reasoning", "text", "response.reasoning_text"),
     }
 )
-CALL_FORMS: Mapping[CallType, CallForm] = MappingProxyType(
+CALL_FORMS: Mapping[AnyCallType, CallForm] = MappingProxyType(
     {
         "function_call": CallForm("fc", "arguments", "response.function_call_arguments"),
         "custom_tool_call": CallForm("ctc", "input", "response.custom_tool_call_input"),
+        "mcp_call": CallForm("mcp", "arguments", "response.mcp_call_arguments"),
+        "mcp_approval_request": CallForm("mcpr", "arguments", ""),
     }
 )
 ID_PREFIXES = MappingProxyType({"message": "msg", "reasoning": "rs"})
@@ -94,7 +98,7 @@ class CallItem:
     pieces: list[str] = field(default_factory=list[str])
 
     @property
-    def argument(self) -> str:
+    def arguments(self) -> str:
         return "".join(self.pieces)
 
     def shown(self, status: Status) -> Json:
@@ -104,8 +108,58 @@ class CallItem:
             "status": status,
             "call_id": self.call_id,
             "name": self.name,
-            CALL_FORMS[self.type].field: self.argument,
+            CALL_FORMS[self.type].field: self.arguments,
         }
+
+
+@dataclass(slots=True)
+class RemoteCallItem:
+    """A call of an MCP server's tool, at `output_index`; or, if it needs an approval, the question for it."""
+
+    id: str
+    function: RemoteFunction
+    output_index: int
+    approval_request_id: str | None = None
+    pieces: list[str] = field(default_factory=list[str])
+    result: RemoteResult = field(default_factory=RemoteResult)
+
+    @property
+    def type(self) -> Literal["mcp_call", "mcp_approval_request"]:
+        return "mcp_approval_request" if self.is_question else "mcp_call"
+
+    @property
+    def is_question(self) -> bool:
+        return self.function.needs_approval and self.approval_request_id is None
+
+    @property
+    def arguments(self) -> str:
+        return "".join(self.pieces)
+
+    def shown(self, status: Status) -> Json:
+        item: Json = {"id": self.id, "type": self.type, "server_label": self.function.server_label}
+        item |= {"name": self.function.tool.name, "arguments": self.arguments}
+        if self.is_question:
+            return item
+        told = {"approval_request_id": self.approval_request_id, "output": self.result.output}
+        return {**item, "status": status, **told, "error": self.result.error}
+
+
+@dataclass(slots=True)
+class ToolListItem:
+    """What an MCP server has, or why it did not tell."""
+
+    id: str
+    server_label: str
+    tools: list[Json] = field(default_factory=list[Json])
+    error: str | None = None
+
+    @property
+    def type(self) -> Literal["mcp_list_tools"]:
+        return "mcp_list_tools"
+
+    def shown(self, status: Status) -> Json:  # noqa: ARG002 - this item has none
+        item: Json = {"id": self.id, "type": self.type, "server_label": self.server_label, "tools": self.tools}
+        return item if self.error is None else {**item, "error": self.error}
 
 
 def shown_logprobs(tokens: Sequence[TokenChoice]) -> list[Json]:

@@ -1,6 +1,7 @@
 """One response in the making: a chat is asked, its chunks go through the fold, and events come out.
 
-It joins translation, backend and fold; it knows neither HTTP nor where responses are kept.
+It joins translation, backend and fold, and `Turns` where tools are on MCP servers; it knows neither HTTP nor where
+responses are kept.
 """
 
 import time
@@ -10,12 +11,15 @@ from typing import Any
 from fundament.backends.call import Answer, Backend, Call
 from fundament.errors import ContextLengthExceeded, InvalidRequest, RequestError
 from fundament.protocol.responses import ResponsesRequest
+from fundament.protocol.responses_tools import McpTool
 from fundament.protocol.usage import Usage
-from fundament.responses.chunks import decode_chunk, decode_completion
+from fundament.responses.chunks import Chunk, decode_chunk, decode_completion
 from fundament.responses.fold import Event, ResponseFold
 from fundament.responses.history import Json, typed
+from fundament.responses.remote import RemoteServers
 from fundament.responses.resource import new_response
 from fundament.responses.translation import chat_request, responses_param
+from fundament.responses.turns import Turns
 
 _TERMINAL = frozenset({"completed", "incomplete", "failed", "cancelled"})
 
@@ -25,6 +29,10 @@ class Making:
 
     Args:
         new_id: makes an id that begins with the given prefix and `_`.
+        allow_private: whether MCP servers at addresses that are not public may be asked.
+
+    Raises:
+        InvalidRequest: what nobody behind a chat, and no MCP server, could be asked, by name.
     """
 
     def __init__(
@@ -36,9 +44,18 @@ class Making:
         id: str,
         created_at: int,
         new_id: Callable[[str], str],
+        allow_private: bool = False,
     ) -> None:
         self.fold = ResponseFold(new_response(request, id=id, created_at=created_at), new_id)
-        self.body = chat_request(request, typed(history))
+        self._servers: RemoteServers | None = None
+        self._turns: Turns | None = None
+        self._body: Json = {}
+        items = typed(history)
+        if any(isinstance(tool, McpTool) for tool in request.tools or ()):
+            self._servers = RemoteServers(request.tools or (), allow_private=allow_private)
+            self._turns = Turns(request, items, self.fold, ask=self._ask, servers=self._servers)
+        else:
+            self._body = chat_request(request, items)
         self._request = request
         self._backend = backend
         self._id = id
@@ -47,6 +64,9 @@ class Making:
 
     @property
     def usage(self) -> Usage | None:
+        """What was used so far, by the model's server; of several turns, those that are over."""
+        if self._turns is not None:
+            return self.fold.usage
         return None if self._answer is None else self._answer.usage
 
     @property
@@ -54,15 +74,20 @@ class Making:
         return self.fold.response["status"] in _TERMINAL
 
     async def open(self, *, stream: bool) -> None:
-        """Asks the model; returns when its answer has begun. With `truncation: auto`, old turns make room.
+        """Asks the model; returns when its answer has begun. Turns ask it later, after the tools' servers.
 
         Raises:
             RequestError: the model's server refused, failed or is full; `param` is one of this API's.
         """
-        body: Json = self.body if stream else {**self.body, "stream": False, "stream_options": None}
+        if self._turns is None:
+            body = self._body if stream else {**self._body, "stream": False, "stream_options": None}
+            self._answer = await self._open(body, stream=stream)
+
+    async def _open(self, body: Json, *, stream: bool) -> Answer:
+        """With `truncation: auto`, old turns make room."""
         while True:
             try:
-                self._answer = await self._backend.open(self._call(body, stream=stream))
+                return await self._backend.open(self._call(body, stream=stream))
             except ContextLengthExceeded as overflow:
                 shorter = None
                 if self._request.truncation == "auto":
@@ -72,8 +97,13 @@ class Making:
                 body = {**body, "messages": shorter}
             except InvalidRequest as refused:
                 raise _in_our_terms(refused) from None
-            else:
-                return
+
+    async def _ask(self, body: Json) -> AsyncIterator[Chunk]:
+        """One turn's chunks."""
+        if self._answer is not None:
+            self._answer.close()
+        self._answer = answer = await self._open(body, stream=True)
+        return _chunks(answer)
 
     async def count(self) -> int:
         """How many tokens the model reads before it answers.
@@ -82,7 +112,7 @@ class Making:
             InvalidRequest: its server cannot tell.
         """
         try:
-            return await self._backend.count(self._call(self.body, stream=True))
+            return await self._backend.count(self._call(self._body, stream=True))
         except InvalidRequest as refused:
             raise _in_our_terms(refused) from None
 
@@ -93,9 +123,8 @@ class Making:
         """
         yield self.fold.start()
         try:
-            async for data in _payloads(self._opened):
-                if events := self.fold.feed(decode_chunk(data)):
-                    yield events
+            async for events in self._told():
+                yield events
         except RequestError as failure:
             yield self.fold.fail(failure)
         else:
@@ -105,15 +134,31 @@ class Making:
         """Takes an answer that is not streamed into the fold.
 
         Raises:
-            RequestError: the model's server failed.
+            RequestError: the model's server, or a tool's, failed.
         """
         self.fold.start()
-        self.fold.feed(decode_completion(await self._opened.whole()))
+        if self._turns is not None:
+            async for _ in self._turns.events():
+                pass
+        else:
+            self.fold.feed(decode_completion(await self._opened.whole()))
         self.fold.finish(int(time.time()))
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """Ends what is still open, at the model's server and at those of tools."""
         if self._answer is not None:
             self._answer.close()
+        if self._servers is not None:
+            await self._servers.close()
+
+    async def _told(self) -> AsyncIterator[list[Event]]:
+        if self._turns is not None:
+            async for events in self._turns.events():
+                yield events
+            return
+        async for chunk in _chunks(self._opened):
+            if events := self.fold.feed(chunk):
+                yield events
 
     @property
     def _opened(self) -> Answer:
@@ -135,12 +180,12 @@ class Making:
         )
 
 
-async def _payloads(answer: Answer) -> AsyncIterator[bytes]:
-    """The JSON of each event of a chat's stream."""
+async def _chunks(answer: Answer) -> AsyncIterator[Chunk]:
+    """The chunks of a chat's stream."""
     while events := await answer.read():
         for event in events.split(b"\n\n"):
             if event.startswith(b"data:") and (data := event[5:].lstrip()) != b"[DONE]":
-                yield data
+                yield decode_chunk(data)
 
 
 def _in_our_terms(refused: InvalidRequest) -> InvalidRequest:

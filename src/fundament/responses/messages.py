@@ -18,7 +18,10 @@ from fundament.protocol.responses_items import (
     InputText,
     Item,
     ItemReference,
+    McpApprovalRequest,
+    McpApprovalResponse,
     McpCall,
+    McpListTools,
     Message,
     OutputText,
     Part,
@@ -27,6 +30,7 @@ from fundament.protocol.responses_items import (
 )
 from fundament.responses.compaction import told
 from fundament.responses.items import Json
+from fundament.responses.remote_functions import chat_name, told_result
 
 
 class Chat:
@@ -38,11 +42,12 @@ class Chat:
         self._calls: dict[str, list[Json]] = {}  # the turn of each call
         self._waiting: dict[str, None] = {}  # calls without a result so far
         self._reasoning: list[str] = []
+        self._questions: dict[str, McpApprovalRequest] = {}
 
     def instruct(self, instructions: str) -> None:
         self._turns.append([{"role": "system", "content": instructions}])
 
-    def add(self, item: Item, path: str) -> None:
+    def add(self, item: Item, path: str) -> None:  # noqa: PLR0912 - one line a kind of item
         """Adds what `item` says to the model; some items say nothing.
 
         Raises:
@@ -63,7 +68,15 @@ class Chat:
             case FunctionCallOutput() | CustomToolCallOutput():
                 self._add_result(item.call_id, _text_only(item.output, f"{path}.output"))
             case McpCall():
-                self._add_remote_call(item)
+                result = told_result(item)
+                if result is not None:
+                    self._add_remote_call(item, item.id, result)
+            case McpApprovalRequest():
+                self._questions[item.id] = item
+            case McpApprovalResponse():
+                self._add_approval(item, path)
+            case McpListTools():
+                pass  # the tools stand beside the messages
             case Reasoning():
                 self._reasoning += [part.text for part in item.content or ()]
             case Compaction():
@@ -71,8 +84,6 @@ class Chat:
                 self._turns.append([{"role": "user", "content": told(item.encrypted_content, path)}])
             case ItemReference():
                 raise NotFound(f"Item with id '{item.id}' not found.", param=path)
-            case _:
-                pass  # lists and approvals of MCP's tools steer the service, not the model
 
     def messages(self) -> list[Json]:
         """The chat's messages.
@@ -118,13 +129,19 @@ class Chat:
         self._waiting.pop(call_id, None)
         self._assistant = None
 
-    def _add_remote_call(self, item: McpCall) -> None:
-        result = item.output if item.error is None else str(item.error)
-        if result is not None:
-            self._add_call(
-                {"id": item.id, "type": "function", "function": {"name": item.name, "arguments": item.arguments}}
-            )
-            self._add_result(item.id, result)
+    def _add_remote_call(self, call: McpCall | McpApprovalRequest, id: str, result: str) -> None:
+        function = {"name": chat_name(call.server_label, call.name), "arguments": call.arguments}
+        self._add_call({"id": id, "type": "function", "function": function})
+        self._add_result(id, result)
+
+    def _add_approval(self, item: McpApprovalResponse, path: str) -> None:
+        """An approval says nothing: the call that it leads to does."""
+        question = self._questions.get(item.approval_request_id)
+        if question is None:
+            raise InvalidRequest(f"No approval request found with id '{item.approval_request_id}'.", param=path)
+        if not item.approve:
+            reason = "" if item.reason is None else f" Reason: {item.reason}"
+            self._add_remote_call(question, question.id, f"The user did not approve this call.{reason}")
 
     def _joinable(self, *, calling: bool) -> Json:
         """The assistant's message for a call or for words, with the reasoning that led there."""

@@ -41,7 +41,7 @@ TREATMENTS: Mapping[str, Treatment] = MappingProxyType(
         "input": _TRANSLATED,
         "instructions": _TRANSLATED,
         "max_output_tokens": Treatment("passed", "max_completion_tokens"),
-        "max_tool_calls": Treatment("no effect", why="it counts calls of tools that the server runs"),
+        "max_tool_calls": _SERVED,
         "metadata": _SERVED,
         "model": Treatment("passed", "model"),
         "moderation": Treatment("refused", why="there is no moderation"),

@@ -3,7 +3,9 @@
 It knows both shapes, and what `strict` means where a request leaves it out; it does not run tools.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, cast
 
 import msgspec
@@ -15,31 +17,46 @@ from fundament.protocol.responses_tools import (
     CustomTool,
     FunctionChoice,
     FunctionTool,
+    McpChoice,
+    McpTool,
     Tool,
     ToolChoice,
 )
+from fundament.responses.remote_functions import RemoteFunctions
 
 Json = dict[str, Any]
+_NONE: RemoteFunctions = MappingProxyType({})
 _SECRETS = frozenset({"authorization", "headers"})
 
 
-def chat_tools(tools: Sequence[Tool]) -> list[Json]:
-    """The `tools` of a chat.
+def chat_tools(tools: Sequence[Tool], functions: RemoteFunctions = _NONE) -> list[Json]:
+    """The `tools` of a chat: those of the request, and `functions` in place of the MCP servers that have them.
 
     Raises:
-        InvalidRequest: a tool that nobody behind a chat can run, by its type.
+        InvalidRequest: a tool that nobody behind a chat can run, by its type, or that has the name of another one.
     """
-    return [_chat_tool(tool, f"tools[{position}].type") for position, tool in enumerate(tools)]
+    made: list[Json] = []
+    for position, tool in enumerate(tools):
+        if isinstance(tool, McpTool):
+            made += [one.chat_tool for one in functions.values() if one.server_label == tool.server_label]
+        else:
+            made.append(_chat_tool(tool, functions, f"tools[{position}]"))
+    return made
 
 
-def chat_tool_choice(choice: ToolChoice) -> str | Json:
+def chat_tool_choice(choice: ToolChoice, functions: RemoteFunctions = _NONE) -> str | Json:
     """The `tool_choice` of a chat; raises as `chat_tools`."""
     if isinstance(choice, str):
         return choice
     if isinstance(choice, AllowedToolsChoice):
-        named = [_named(tool, f"tool_choice.tools[{position}].type") for position, tool in enumerate(choice.tools)]
-        return {"type": "allowed_tools", "allowed_tools": {"mode": choice.mode, "tools": named}}
-    return _named(choice, "tool_choice.type")
+        named = [
+            name
+            for position, tool in enumerate(choice.tools)
+            for name in _named(tool, functions, f"tool_choice.tools[{position}]")
+        ]
+        return _allowed(choice.mode, named)
+    named = _named(choice, functions, "tool_choice")
+    return named[0] if len(named) == 1 else _allowed("required", named)
 
 
 def shown_tools(tools: Sequence[Tool]) -> list[Json]:
@@ -61,20 +78,26 @@ def is_strict(tool: FunctionTool) -> bool:
 def unsupported(type: str, param: str) -> InvalidRequest:
     """The refusal of a tool of this type."""
     return InvalidRequest(
-        f"Unsupported tool type: '{type}'. This model takes tools of the types 'function' and 'custom'.",
+        f"Unsupported tool type: '{type}'. This model takes tools of the types 'function', 'custom' and 'mcp'.",
         param=param,
         code="unsupported_value",
     )
 
 
-def _chat_tool(tool: Tool, param: str) -> Json:
+def _chat_tool(tool: Tool, functions: RemoteFunctions, path: str) -> Json:
+    if not isinstance(tool, FunctionTool | CustomTool):
+        raise unsupported(_type_of(tool), f"{path}.type")
+    if tool.name in functions:
+        raise InvalidRequest(
+            f"Invalid '{path}.name': the tool of an MCP server is called '{tool.name}' as well.",
+            param=f"{path}.name",
+            code="invalid_value",
+        )
     if isinstance(tool, FunctionTool):
         described = _without_nones(name=tool.name, description=tool.description, parameters=tool.parameters)
         return {"type": "function", "function": {**described, "strict": is_strict(tool)}}
-    if isinstance(tool, CustomTool):
-        described = _without_nones(name=tool.name, description=tool.description, format=_chat_format(tool.format))
-        return {"type": "custom", "custom": described}
-    raise unsupported(_type_of(tool), param)
+    described = _without_nones(name=tool.name, description=tool.description, format=_chat_format(tool.format))
+    return {"type": "custom", "custom": described}
 
 
 def _chat_format(format: Mapping[str, Any] | None) -> Json | None:
@@ -84,12 +107,32 @@ def _chat_format(format: Mapping[str, Any] | None) -> Json | None:
     return {"type": "grammar", "grammar": {name: value for name, value in format.items() if name != "type"}}
 
 
-def _named(choice: object, param: str) -> Json:
+def _allowed(mode: str, named: list[Json]) -> Json:
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": named}}
+
+
+def _named(choice: object, functions: RemoteFunctions, path: str) -> list[Json]:
+    if isinstance(choice, McpChoice):
+        return _named_remote(choice, functions, path)
     if isinstance(choice, FunctionChoice):
-        return {"type": "function", "function": {"name": choice.name}}
+        return [{"type": "function", "function": {"name": choice.name}}]
     if isinstance(choice, CustomChoice):
-        return {"type": "custom", "custom": {"name": choice.name}}
-    raise unsupported(_type_of(choice), param)
+        return [{"type": "custom", "custom": {"name": choice.name}}]
+    raise unsupported(_type_of(choice), f"{path}.type")
+
+
+def _named_remote(choice: McpChoice, functions: RemoteFunctions, path: str) -> list[Json]:
+    """One tool of the server, or all that it has."""
+    names = [
+        name
+        for name, function in functions.items()
+        if function.server_label == choice.server_label and choice.name in {None, function.tool.name}
+    ]
+    if not names:
+        raise InvalidRequest(
+            f"Invalid '{path}': no such tool of an MCP server is among the 'tools'.", param=path, code="invalid_value"
+        )
+    return [{"type": "function", "function": {"name": name}} for name in names]
 
 
 def _shown_tool(tool: Tool) -> Json:
@@ -102,7 +145,15 @@ def _shown_tool(tool: Tool) -> Json:
             "strict": is_strict(tool),
         }
     fields: Json = msgspec.to_builtins(tool)
+    if isinstance(tool, McpTool) and tool.server_url is not None:
+        fields["server_url"] = _without_path(tool.server_url)
     return {name: value for name, value in fields.items() if name not in _SECRETS}
+
+
+def _without_path(url: str) -> str:
+    """As the official API shows it: paths and queries of MCP servers often hold a key."""
+    origin = re.match(r"\w+://[^/?#]*", url)
+    return url if origin is None or origin[0] == url.rstrip("/") else f"{origin[0]}/<redacted>"
 
 
 def _objects(schema: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:

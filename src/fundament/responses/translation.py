@@ -18,14 +18,23 @@ from fundament.protocol.responses_items import Item
 from fundament.responses.items import Json
 from fundament.responses.messages import Chat
 from fundament.responses.parameters import TREATMENTS
+from fundament.responses.remote_functions import RemoteFunctions
 from fundament.responses.tools import chat_tool_choice, chat_tools
 
 
-def chat_request(request: ResponsesRequest, history: Sequence[Item]) -> Json:
+def chat_request(
+    request: ResponsesRequest,
+    history: Sequence[Item],
+    *,
+    answered: Sequence[Item] = (),
+    functions: RemoteFunctions = MappingProxyType({}),
+) -> Json:
     """The body of a streamed `POST /chat/completions` that asks for the response to `request`.
 
     Args:
         history: the items before the request's own, the oldest first, references resolved.
+        answered: the items of the response itself, if the model had a turn already.
+        functions: the tools of MCP servers that the model may call.
 
     Raises:
         InvalidRequest: a parameter, a tool or a part that nobody behind a chat would read, by name.
@@ -34,10 +43,10 @@ def chat_request(request: ResponsesRequest, history: Sequence[Item]) -> Json:
     passed = {TREATMENTS[name].chat: value for name, value in parameters.items() if _is_passed(name, value)}
     return {
         **passed,
-        "messages": _messages(request, history),
+        "messages": _messages(request, history, answered),
         **_logprobs(request),
         **_response_format(request),
-        **_tools(request),
+        **_tools(request, functions),
         "stream": True,
         "stream_options": {"include_usage": True},
     }
@@ -90,7 +99,7 @@ def _is_passed(name: str, value: Any) -> bool:
     return treatment.word == "passed"
 
 
-def _messages(request: ResponsesRequest, history: Sequence[Item]) -> list[Json]:
+def _messages(request: ResponsesRequest, history: Sequence[Item], answered: Sequence[Item]) -> list[Json]:
     chat = Chat()
     if request.instructions is not None:
         chat.instruct(request.instructions)
@@ -99,6 +108,8 @@ def _messages(request: ResponsesRequest, history: Sequence[Item]) -> list[Json]:
         chat.add(item, source)
     for position, item in enumerate(request.items):
         chat.add(item, f"input[{position}]")
+    for item in answered:
+        chat.add(item, "output")
     return chat.messages()
 
 
@@ -119,14 +130,14 @@ def _response_format(request: ResponsesRequest) -> Json:
     return {"response_format": {"type": "json_schema", "json_schema": named}}
 
 
-def _tools(request: ResponsesRequest) -> Json:
-    tools, choice = request.tools, request.tool_choice
+def _tools(request: ResponsesRequest, functions: RemoteFunctions) -> Json:
+    tools, choice = chat_tools(request.tools or (), functions), request.tool_choice
     if not tools:
         # Responses take these without tools, chats do not.
-        return {} if choice is None or choice in ("auto", "none") else {"tool_choice": chat_tool_choice(choice)}
-    fields: Json = {"tools": chat_tools(tools)}
+        return {} if choice in (None, "auto", "none") else {"tool_choice": chat_tool_choice(choice, functions)}
+    fields: Json = {"tools": tools}
     if choice is not None:
-        fields["tool_choice"] = chat_tool_choice(choice)
+        fields["tool_choice"] = chat_tool_choice(choice, functions)
     if request.parallel_tool_calls is not None:
         fields["parallel_tool_calls"] = request.parallel_tool_calls
     return fields
