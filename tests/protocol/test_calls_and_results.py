@@ -1,4 +1,4 @@
-"""A result answers a call and a call has its result, as OpenAI words it; and what completions can be asked for at once."""
+"""A result answers a call and a call has its result, as OpenAI words it; and what completions may ask for at once."""
 
 from typing import Any
 
