@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,6 @@ from specification import assert_valid
 
 JSON = {"content-type": "application/json"}
 EVENTS = {"content-type": "text/event-stream"}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Serving]:
-    with Serving(toolbox().streamable_http_app()) as serving:
-        yield serving
 
 
 class Asked(RemoteServers):
@@ -174,7 +168,7 @@ async def test_a_server_that_is_silent_is_given_up() -> None:
         (answering(404), "it answered 404 (Not Found)"),
         (answering(500), "it answered 500 (Internal Server Error)"),
         (answering(200, {"content-type": "text/html"}, b"hi"), "Unexpected content type: text/html"),
-        (answering(200, JSON, b"{"), "it answered with something that is not MCP"),
+        (answering(200, JSON, b'{"secret": '), "it answered with something that is not MCP"),
         (answering(200, EVENTS, b"data: secret\n\n"), "it answered with something that is not MCP"),
         (answering(200, JSON, b"x" * 3 * RESULT_BYTES), "it sent more than this service takes"),
         (answering(200, EVENTS, b": x\n\n" * RESULT_BYTES), "it sent more than this service takes"),
@@ -185,7 +179,9 @@ async def test_a_server_that_is_silent_is_given_up() -> None:
         (answering(302, {"location": "http://10.0.0.1/"}), "not followed"),
     ],
 )
-async def test_a_server_that_does_not_speak_mcp_gives_no_tools_and_no_results(app: Any, reason: str) -> None:
+async def test_a_server_that_does_not_speak_mcp_gives_no_tools_and_no_results(
+    app: Any, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with Serving(app) as serving:
         failure = await failure_of(serving.url)
         assert isinstance(failure, RemoteServerFailure)
@@ -194,6 +190,7 @@ async def test_a_server_that_does_not_speak_mcp_gives_no_tools_and_no_results(ap
         result = await called(asked, "add")
         assert reason in (result.error or {})["message"]
         await asked.close()
+    assert "secret" not in caplog.text
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433", "0x7f000001", "127.1"])

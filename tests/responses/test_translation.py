@@ -138,9 +138,10 @@ def test_what_says_nothing_without_tools_is_not_passed_to_chats_that_refuse_it(c
     assert translated(tool_choice="required")["tool_choice"] == "required"
 
 
-@pytest.mark.parametrize("type", ["web_search", "file_search", "code_interpreter", "local_shell"])
+@pytest.mark.parametrize("type", ["web_search", "file_search", "code_interpreter", "local_shell", "mcp"])
 def test_tools_that_nobody_can_run_are_refused_by_type(type: str) -> None:
-    refused = refusal(tools=[function(), {"type": type}])
+    label = {"server_label": "s"} if type == "mcp" else {}
+    refused = refusal(tools=[function(), {"type": type, **label}])
     assert (refused.param, refused.code) == ("tools[1].type", "unsupported_value")
     assert f"'{type}'" in refused.message
 
@@ -149,12 +150,12 @@ def test_tools_that_nobody_can_run_are_refused_by_type(type: str) -> None:
     ("choice", "param"),
     [
         ({"type": "file_search"}, "tool_choice.type"),
-        ({"type": "mcp", "server_label": "s"}, "tool_choice"),
-        ({"type": "allowed_tools", "tools": [{"type": "mcp", "server_label": "s"}]}, "tool_choice.tools[0]"),
+        ({"type": "mcp", "server_label": "s"}, "tool_choice.type"),
+        ({"type": "allowed_tools", "tools": [{"type": "mcp", "server_label": "s"}]}, "tool_choice.tools[0].type"),
         ({"type": "allowed_tools", "tools": [{"type": "image_generation"}]}, "tool_choice.tools[0].type"),
     ],
 )
-def test_a_choice_of_a_tool_that_nobody_has_is_refused(choice: dict[str, Any], param: str) -> None:
+def test_a_choice_of_such_a_tool_is_refused_by_type(choice: dict[str, Any], param: str) -> None:
     assert refusal(tools=[function()], tool_choice=choice).param == param
 
 

@@ -1,112 +1,13 @@
-"""Turns of a scripted model with tools on a real MCP server: what is told, what is called, what the model is asked."""
+"""Turns of a scripted model with tools on a real MCP server: what is told, what is called, what it is asked."""
 
-import json
-from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import pytest
 
-from fundament.errors import InvalidRequest, RemoteServerFailure, RequestError, UpstreamFailure
-from fundament.protocol import chat as chats
-from fundament.protocol.responses import parse_items, validate
-from fundament.responses.chunks import Chunk, read_chunk
-from fundament.responses.fold import Event, ResponseFold
-from fundament.responses.remote import RemoteServers
-from fundament.responses.resource import new_response
-from fundament.responses.turns import Turns
+from fundament.errors import InvalidRequest, RemoteServerFailure, UpstreamFailure
 from responses.chat_chunks import chunk
-from responses.event_client import fold_events
-from responses.event_grammar import assert_in_order
-from responses.mcp_servers import Serving, answering, toolbox
-from responses.test_fold import new_id
-from specification import assert_valid, assert_valid_event, assert_valid_response
-
-Json = dict[str, Any]
-USAGE = {"prompt_tokens": 10, "completion_tokens": 4, "total_tokens": 14}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Serving]:
-    with Serving(toolbox().streamable_http_app()) as serving:
-        yield serving
-
-
-def call(name: str, index: int = 0, **arguments: Any) -> list[Json]:
-    """Chunks of a call, its arguments in two pieces."""
-    written = json.dumps(arguments)
-    first = {"index": index, "id": f"call_{index}", "type": "function", "function": {"name": name, "arguments": ""}}
-    pieces = [{"index": index, "function": {"arguments": piece}} for piece in (written[:3], written[3:]) if piece]
-    return [chunk(tool_calls=[piece]) for piece in (first, *pieces)]
-
-
-def turn(*chunks: Json, finish_reason: str | None = "stop") -> list[Json]:
-    return [*chunks, chunk(finish_reason), {"choices": [], "usage": USAGE}]
-
-
-ADD = call("mcp__s__add", a=1, b=2)
-SAY = turn(chunk(content="It is 3."))
-
-
-class Talk:
-    """One response: what the model was asked, what the client was told, and how it ended."""
-
-    def __init__(self, server: Serving, turns: Sequence[Sequence[Json]], history: Sequence[Json], body: Json) -> None:
-        self.asked: list[Json] = []
-        self.events: list[Event] = []
-        self.failure: RequestError | None = None
-        self._turns = list(turns)
-        self._history = parse_items(history)
-        tool = {"type": "mcp", "server_label": "s", "server_url": server.url, "require_approval": "never"}
-        self._body: Json = {"model": "m", "input": "What is 1 + 2?", "tools": [tool], **body}
-
-    async def run(self) -> "Talk":
-        request = validate(self._body)
-        fold = ResponseFold(new_response(request, id="resp_1", created_at=1), new_id())
-        servers = RemoteServers(request.tools or [], allow_private=True, list_timeout_s=2.0, call_timeout_s=2.0)
-        turns = Turns(request, self._history, fold, ask=self._ask, servers=servers)
-        self.events += fold.start()
-        try:
-            async for events in turns.events():
-                self.events += events
-            self.events += fold.finish(2)
-        except RequestError as failure:
-            self.failure = failure
-            self.events += fold.fail(failure)
-        await servers.close()
-        for event in self.events:
-            assert_valid_event(event)
-        assert_in_order(self.events)
-        assert fold_events(self.events) == fold.response
-        self.response: Json = assert_valid_response(fold.response)
-        return self
-
-    async def _ask(self, body: Json) -> AsyncIterator[Chunk]:
-        sent = json.loads(json.dumps(body))
-        chats.validate(sent)
-        # What the model thought goes back to it where servers take it; OpenAI's chats have no field for it.
-        assert_valid("CreateChatCompletionRequest", sent, undeclared=["messages[].reasoning_content"])
-        self.asked.append(body)
-        return self._answer(self._turns[len(self.asked) - 1])
-
-    async def _answer(self, chunks: Sequence[Json]) -> AsyncIterator[Chunk]:
-        for one in chunks:
-            yield read_chunk(one)
-
-    @property
-    def types(self) -> list[str]:
-        return [item["type"] for item in self.response["output"]]
-
-    @property
-    def told(self) -> list[str]:
-        return [event["type"].removeprefix("response.") for event in self.events]
-
-
-async def talk(server: Serving, *turns: Sequence[Json], history: Sequence[Json] = (), **body: Any) -> Talk:
-    return await Talk(server, turns, history, body).run()
-
-
-def mcp(server: Serving, **fields: Any) -> Json:
-    return {"type": "mcp", "server_label": "s", "server_url": server.url, **fields}
+from responses.mcp_servers import Serving, answering
+from responses.talks import ADD, SAY, call, mcp, talk, turn
 
 
 async def test_a_call_is_made_and_the_model_goes_on_with_its_result(server: Serving) -> None:
@@ -197,85 +98,6 @@ async def test_a_clients_function_is_handed_out_after_the_servers_calls(server: 
     later = await talk(server, SAY, history=said.response["output"], input=[output], tools=tools)
     assert later.types == ["message"]
     assert [message["role"] for message in later.asked[0]["messages"]] == ["assistant", "tool", "tool"]
-
-
-async def test_a_call_that_needs_an_approval_is_asked_for_and_made_when_it_is_given(server: Serving) -> None:
-    tools = [mcp(server)]
-    first = await talk(server, turn(*ADD), tools=tools)
-    assert first.types == ["mcp_list_tools", "mcp_approval_request"]
-    question = first.response["output"][1]
-    assert question["arguments"] == '{"a": 1, "b": 2}'
-    assert question["id"].startswith("mcpr_")
-    assert first.response["status"] == "completed"
-
-    approval = {"type": "mcp_approval_response", "approval_request_id": question["id"], "approve": True}
-    later = await talk(server, SAY, history=first.response["output"], input=[approval], tools=tools)
-    made = later.response["output"][0]
-    assert later.types == ["mcp_call", "message"]
-    assert (made["output"], made["approval_request_id"]) == ("3", question["id"])
-    assert later.asked[0]["messages"][-1]["content"] == "3"
-
-    history = [*first.response["output"], approval, *later.response["output"]]
-    again = await talk(server, SAY, history=history, input=[approval], tools=tools)
-    assert again.types == ["message"], "a call is made once for its approval"
-
-
-async def test_a_refusal_is_told_to_the_model_and_nothing_is_called(server: Serving) -> None:
-    tools = [mcp(server)]
-    first = await talk(server, turn(*ADD), tools=tools)
-    question = first.response["output"][1]
-    refusal = {"type": "mcp_approval_response", "approval_request_id": question["id"], "approve": False}
-    later = await talk(server, SAY, history=first.response["output"], input=[refusal], tools=tools)
-    assert later.types == ["message"]
-    assert later.asked[0]["messages"][-1]["content"] == "The user did not approve this call."
-
-
-async def test_only_what_the_filter_says_needs_an_approval(server: Serving) -> None:
-    tools = [mcp(server, require_approval={"never": {"tool_names": ["add"]}})]
-    said = await talk(server, turn(*ADD, *call("mcp__s__draw", 1)), tools=tools)
-    assert said.types == ["mcp_list_tools", "mcp_call", "mcp_approval_request"]
-    assert len(said.asked) == 1
-
-
-async def test_half_a_call_is_neither_made_nor_asked_for(server: Serving) -> None:
-    said = await talk(server, turn(*ADD, finish_reason="length"))
-    assert said.types == ["mcp_list_tools", "mcp_call"]
-    assert (said.response["output"][1]["status"], said.response["output"][1]["output"]) == ("incomplete", None)
-    assert said.response["incomplete_details"] == {"reason": "max_output_tokens"}
-    said = await talk(server, turn(*ADD, finish_reason="length"), tools=[mcp(server)])
-    assert said.types == ["mcp_list_tools"]
-
-
-async def test_an_approved_call_that_is_not_allowed_any_more_is_not_made(server: Serving) -> None:
-    first = await talk(server, turn(*ADD), tools=[mcp(server)])
-    approval = {
-        "type": "mcp_approval_response",
-        "approval_request_id": first.response["output"][1]["id"],
-        "approve": True,
-    }
-    tools = [mcp(server, allowed_tools=["draw"])]
-    later = await talk(server, SAY, history=first.response["output"], input=[approval], tools=tools)
-    assert later.response["output"][0]["status"] == "failed"
-    assert "no such tool" in later.asked[0]["messages"][-1]["content"]
-
-
-async def test_an_approval_that_nothing_asked_for_is_refused(server: Serving) -> None:
-    approval = {"type": "mcp_approval_response", "approval_request_id": "mcpr_9", "approve": True}
-    with pytest.raises(InvalidRequest, match="mcpr_9"):
-        await talk(server, input=[approval])
-    question = {"type": "mcp_approval_request", "id": "mcpr_9", "server_label": "s", "name": "f", "arguments": "{}"}
-    with pytest.raises(InvalidRequest, match="MCP server 's'"):
-        await talk(server, input=[question, approval], tools=[])
-
-
-async def test_nothing_is_called_for_a_request_that_is_refused_later(server: Serving) -> None:
-    question = {"type": "mcp_approval_request", "id": "r", "server_label": "s", "name": "add", "arguments": "{}"}
-    approval = {"type": "mcp_approval_response", "approval_request_id": "r", "approve": True}
-    waiting = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
-    seen = len(server.seen)
-    with pytest.raises(InvalidRequest, match="No tool output found"):
-        await talk(server, input=[waiting, question, approval])
-    assert len(server.seen) == seen
 
 
 async def test_a_server_that_told_its_tools_before_is_not_asked_again(server: Serving) -> None:

@@ -67,16 +67,8 @@ class Chat:
                 self._add_call({"id": item.call_id, "type": "custom", "custom": custom})
             case FunctionCallOutput() | CustomToolCallOutput():
                 self._add_result(item.call_id, _text_only(item.output, f"{path}.output"))
-            case McpCall():
-                result = told_result(item)
-                if result is not None:
-                    self._add_remote_call(item, item.id, result)
-            case McpApprovalRequest():
-                self._questions[item.id] = item
-            case McpApprovalResponse():
-                self._add_approval(item, path)
-            case McpListTools():
-                pass  # the tools stand beside the messages
+            case McpCall() | McpApprovalRequest() | McpApprovalResponse() | McpListTools():
+                self._add_remote(item, path)
             case Reasoning():
                 self._reasoning += [part.text for part in item.content or ()]
             case Compaction():
@@ -128,6 +120,19 @@ class Chat:
         self._calls[call_id].append({"role": "tool", "tool_call_id": call_id, "content": content})
         self._waiting.pop(call_id, None)
         self._assistant = None
+
+    def _add_remote(self, item: McpCall | McpApprovalRequest | McpApprovalResponse | McpListTools, path: str) -> None:
+        match item:
+            case McpCall():
+                result = told_result(item)
+                if result is not None:
+                    self._add_remote_call(item, item.id, result)
+            case McpApprovalRequest():
+                self._questions[item.id] = item
+            case McpApprovalResponse():
+                self._add_approval(item, path)
+            case McpListTools():
+                pass  # tools stand beside the messages
 
     def _add_remote_call(self, call: McpCall | McpApprovalRequest, id: str, result: str) -> None:
         function = {"name": chat_name(call.server_label, call.name), "arguments": call.arguments}

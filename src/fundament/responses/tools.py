@@ -5,7 +5,6 @@ It knows both shapes, and what `strict` means where a request leaves it out; it 
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, cast
 
 import msgspec
@@ -25,26 +24,27 @@ from fundament.protocol.responses_tools import (
 from fundament.responses.remote_functions import RemoteFunctions
 
 Json = dict[str, Any]
-_NONE: RemoteFunctions = MappingProxyType({})
 _SECRETS = frozenset({"authorization", "headers"})
 
 
-def chat_tools(tools: Sequence[Tool], functions: RemoteFunctions = _NONE) -> list[Json]:
+def chat_tools(tools: Sequence[Tool], functions: RemoteFunctions | None = None) -> list[Json]:
     """The `tools` of a chat: those of the request, and `functions` in place of the MCP servers that have them.
+
+    Without `functions`, nobody asks MCP servers, and they are refused like all that nobody can run.
 
     Raises:
         InvalidRequest: a tool that nobody behind a chat can run, by its type, or that has the name of another one.
     """
     made: list[Json] = []
     for position, tool in enumerate(tools):
-        if isinstance(tool, McpTool):
+        if isinstance(tool, McpTool) and functions is not None:
             made += [one.chat_tool for one in functions.values() if one.server_label == tool.server_label]
         else:
             made.append(_chat_tool(tool, functions, f"tools[{position}]"))
     return made
 
 
-def chat_tool_choice(choice: ToolChoice, functions: RemoteFunctions = _NONE) -> str | Json:
+def chat_tool_choice(choice: ToolChoice, functions: RemoteFunctions | None = None) -> str | Json:
     """The `tool_choice` of a chat; raises as `chat_tools`."""
     if isinstance(choice, str):
         return choice
@@ -84,10 +84,10 @@ def unsupported(type: str, param: str) -> InvalidRequest:
     )
 
 
-def _chat_tool(tool: Tool, functions: RemoteFunctions, path: str) -> Json:
+def _chat_tool(tool: Tool, functions: RemoteFunctions | None, path: str) -> Json:
     if not isinstance(tool, FunctionTool | CustomTool):
         raise unsupported(_type_of(tool), f"{path}.type")
-    if tool.name in functions:
+    if functions is not None and tool.name in functions:
         raise InvalidRequest(
             f"Invalid '{path}.name': the tool of an MCP server is called '{tool.name}' as well.",
             param=f"{path}.name",
@@ -111,8 +111,8 @@ def _allowed(mode: str, named: list[Json]) -> Json:
     return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": named}}
 
 
-def _named(choice: object, functions: RemoteFunctions, path: str) -> list[Json]:
-    if isinstance(choice, McpChoice):
+def _named(choice: object, functions: RemoteFunctions | None, path: str) -> list[Json]:
+    if isinstance(choice, McpChoice) and functions is not None:
         return _named_remote(choice, functions, path)
     if isinstance(choice, FunctionChoice):
         return [{"type": "function", "function": {"name": choice.name}}]

@@ -27,14 +27,14 @@ def chat_request(
     history: Sequence[Item],
     *,
     answered: Sequence[Item] = (),
-    functions: RemoteFunctions = MappingProxyType({}),
+    functions: RemoteFunctions | None = None,
 ) -> Json:
     """The body of a streamed `POST /chat/completions` that asks for the response to `request`.
 
     Args:
         history: the items before the request's own, the oldest first, references resolved.
         answered: the items of the response itself, if the model had a turn already.
-        functions: the tools of MCP servers that the model may call.
+        functions: the tools of MCP servers that the model may call; None if nobody asks servers, which refuses them.
 
     Raises:
         InvalidRequest: a parameter, a tool or a part that nobody behind a chat would read, by name.
@@ -130,7 +130,7 @@ def _response_format(request: ResponsesRequest) -> Json:
     return {"response_format": {"type": "json_schema", "json_schema": named}}
 
 
-def _tools(request: ResponsesRequest, functions: RemoteFunctions) -> Json:
+def _tools(request: ResponsesRequest, functions: RemoteFunctions | None) -> Json:
     tools, choice = chat_tools(request.tools or (), functions), request.tool_choice
     if not tools:
         # Responses take these without tools, chats do not.

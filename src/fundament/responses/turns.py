@@ -96,7 +96,9 @@ class Turns:
             McpCall(id=call.id, server_label=call.server_label, name=call.name, arguments=call.arguments, output="")
             for call in self._approved
         ]
-        chat_request(replace(self._request, tool_choice=None), self._history, answered=answered)
+        chat_request(
+            replace(self._request, tool_choice=None), self._history, answered=answered, functions=_NO_FUNCTIONS
+        )
 
     def _body(self, request: ResponsesRequest, offered: RemoteFunctions) -> dict[str, Any]:
         self._fold.next_turn(self._functions)
