@@ -9,7 +9,7 @@ from typing import Any
 
 from fundament.backends.call import Answer, Call
 from fundament.backends.upstream import Upstream
-from fundament.errors import ContextLengthExceeded, InvalidRequest, RequestError
+from fundament.errors import ContextLengthExceeded, InvalidRequest, RequestError, UpstreamRefused
 from fundament.protocol.responses import ResponsesRequest
 from fundament.protocol.usage import Usage
 from fundament.responses.chunks import decode_chunk, decode_completion
@@ -69,9 +69,9 @@ class Making:
                 if self._request.truncation == "auto":
                     shorter = _without_oldest(body["messages"], overflow.context_tokens / overflow.prompt_tokens)
                 if shorter is None:
-                    raise _in_our_terms(overflow) from None
+                    raise ContextLengthExceeded(overflow.context_tokens, overflow.prompt_tokens, "input") from None
                 body = {**body, "messages": shorter}
-            except InvalidRequest as refused:
+            except (InvalidRequest, UpstreamRefused) as refused:
                 raise _in_our_terms(refused) from None
             else:
                 return
@@ -144,7 +144,7 @@ async def _payloads(answer: Answer) -> AsyncIterator[bytes]:
                 yield data
 
 
-def _in_our_terms(refused: InvalidRequest) -> InvalidRequest:
+def _in_our_terms(refused: InvalidRequest | UpstreamRefused) -> RequestError:
     """A chat's refusal, by the names of this API's parameters."""
     if refused.param is not None:
         refused.param = responses_param(refused.param)
