@@ -177,4 +177,5 @@ def usage_records(service: Service, response_id: str) -> list[Json]:
     """The records of the request that made a response."""
     request_id = response_id.replace("resp_", "req_")
     lines = [line for file in (service.data / "usage").iterdir() for line in file.read_bytes().splitlines()]
-    return [record for record in map(json.loads, lines) if record["request_id"] == request_id]
+    records = [{"outcome": "failed"} | json.loads(line) for line in lines]  # what is by default is left out of a line
+    return [record for record in records if record["request_id"] == request_id]

@@ -9,7 +9,7 @@ from typing import Any
 
 from fundament.backends.call import Answer, Call
 from fundament.backends.upstream import Upstream
-from fundament.errors import ContextLengthExceeded, InvalidRequest, RequestError, UpstreamRefused
+from fundament.errors import ContextLengthExceeded, InvalidRequest, RequestError, UpstreamFailure, UpstreamRefused
 from fundament.protocol.responses import ResponsesRequest
 from fundament.protocol.usage import Usage
 from fundament.responses.chunks import decode_chunk, decode_completion
@@ -111,6 +111,8 @@ class Making:
         self.fold.start()
         self.fold.feed(decode_completion(await self._opened.whole()))
         self.fold.finish(int(time.time()))
+        if self.fold.response["status"] == "failed":
+            raise UpstreamFailure(self.fold.response["error"]["message"], code="upstream_error")
 
     def close(self) -> None:
         if self._answer is not None:
