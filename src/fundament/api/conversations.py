@@ -155,7 +155,7 @@ def shown(conversation: Conversation) -> Json:
 
 
 def _new_items(items: list[Mapping[str, Any]] | list[dict[str, Any]]) -> list[Json]:
-    return kept(parse_items(items), _new_id)
+    return kept(parse_items(items, "items"), _new_id)
 
 
 def _new_id(prefix: str) -> str:

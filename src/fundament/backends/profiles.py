@@ -114,7 +114,17 @@ EMBEDDED = Profile(
     },
 )
 
-OPENAI = Profile(name="openai")
+OPENAI = Profile(
+    name="openai",
+    wordings=(
+        Wording(
+            pattern=re.compile(
+                r"maximum context length is (?P<limit>\d{1,12}) tokens\. However, "
+                r"your messages resulted in (?P<length>\d{1,12}) tokens"
+            )
+        ),
+    ),
+)
 
 # What none of the three engines below reads, though it would change what the client gets.
 _UNREAD = frozenset(

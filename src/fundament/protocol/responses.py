@@ -128,7 +128,10 @@ class ResponsesRequest(Closed):
 
 
 class _Items(Closed):
+    """Items by the name of the field that a request has them in."""
+
     input: list[Item] | UnsetType = UNSET
+    items: list[Item] | UnsetType = UNSET
 
 
 def validate(body: Mapping[str, Any]) -> ResponsesRequest:
@@ -140,19 +143,19 @@ def validate(body: Mapping[str, Any]) -> ResponsesRequest:
     request = checked(_with_types(body), ResponsesRequest)
     _check_combinations(request)
     if isinstance(request.input, list):
-        _check_parts(request.input)
+        _check_parts(request.input, "input")
     return request
 
 
-def parse_items(items: Sequence[Mapping[str, Any]]) -> list[Item]:
-    """Items as they were stored or sent, typed.
+def parse_items(items: Sequence[Mapping[str, Any]], field: Literal["input", "items"] = "input") -> list[Item]:
+    """Items as they were stored or sent, typed; `field` is where the request has them.
 
     Raises:
-        InvalidRequest: as `validate`, for `{"input": items}`.
+        InvalidRequest: as `validate`, for `{field: items}`.
     """
-    parsed = checked(_with_types({"input": items}), _Items).input
-    found = [] if parsed is UNSET else parsed
-    _check_parts(found)
+    parsed = checked({field: [_with_type(item) for item in items]}, _Items)
+    found = (parsed.input if field == "input" else parsed.items) or []
+    _check_parts(found, field)
     return found
 
 
@@ -204,12 +207,12 @@ _ASSISTANT = (OutputText, Refusal, InputText)
 _OTHERS = (InputText, InputImage, InputFile)
 
 
-def _check_parts(items: Sequence[Item]) -> None:
+def _check_parts(items: Sequence[Item], field: str) -> None:
     for position, item in enumerate(items):
-        field, parts = _parts(item)
+        inner, parts = _parts(item)
         allowed = _ASSISTANT if isinstance(item, Message) and item.role == "assistant" else _OTHERS
         for place, part in enumerate(parts):
-            _check_part(part, allowed, f"input[{position}].{field}[{place}]")
+            _check_part(part, allowed, f"{field}[{position}].{inner}[{place}]")
 
 
 def _parts(item: Item) -> tuple[str, Sequence[Part]]:

@@ -181,17 +181,25 @@ class Background:
         await self._end(job, last)
 
     async def _flush(self, job: Job) -> None:
-        """Keeps events as they come, several at a time, until cancelled."""
-        job.stored.response = job.making.fold.response
+        """Keeps events as they come, several at a time, until cancelled; and once, that the model was asked."""
         while True:
             await asyncio.sleep(FLUSH_S)
             with contextlib.suppress(Unavailable):
                 await self._keep_events(job)
+                if job.stored.response["status"] != job.making.fold.response["status"]:
+                    await self._keep_status(job)
 
     async def _keep_events(self, job: Job) -> None:
         if new := job.events[job.flushed :]:
             await self._store.add_events(job.stored.id, new)
             job.flushed += len(new)
+
+    async def _keep_status(self, job: Job) -> None:
+        kept = await self._store.find(job.stored.owner, job.stored.id)
+        if kept is not None and kept.runner == self.runner:
+            kept.response = {**kept.response, "status": job.making.fold.response["status"]}
+            await self._store.save(kept)
+            job.stored.response = kept.response
 
     async def _end(self, job: Job, last: list[Event]) -> None:
         """Keeps the last events and the end, then tells them: who has read them finds them everywhere."""

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from fundament.backends.call import Answer, Backend, Call
-from fundament.errors import ContextLengthExceeded, InvalidRequest, RequestError
+from fundament.errors import ContextLengthExceeded, InvalidRequest, RequestError, UpstreamFailure, UpstreamRefused
 from fundament.protocol.responses import ResponsesRequest
 from fundament.protocol.responses_tools import McpTool
 from fundament.protocol.usage import Usage
@@ -93,9 +93,9 @@ class Making:
                 if self._request.truncation == "auto":
                     shorter = _without_oldest(body["messages"], overflow.context_tokens / overflow.prompt_tokens)
                 if shorter is None:
-                    raise _in_our_terms(overflow) from None
+                    raise ContextLengthExceeded(overflow.context_tokens, overflow.prompt_tokens, "input") from None
                 body = {**body, "messages": shorter}
-            except InvalidRequest as refused:
+            except (InvalidRequest, UpstreamRefused) as refused:
                 raise _in_our_terms(refused) from None
 
     async def _ask(self, body: Json) -> AsyncIterator[Chunk]:
@@ -143,6 +143,8 @@ class Making:
         else:
             self.fold.feed(decode_completion(await self._opened.whole()))
         self.fold.finish(int(time.time()))
+        if self.fold.response["status"] == "failed":
+            raise UpstreamFailure(self.fold.response["error"]["message"], code="upstream_error")
 
     async def close(self) -> None:
         """Ends what is still open, at the model's server and at those of tools."""
@@ -188,7 +190,7 @@ async def _chunks(answer: Answer) -> AsyncIterator[Chunk]:
                 yield decode_chunk(data)
 
 
-def _in_our_terms(refused: InvalidRequest) -> InvalidRequest:
+def _in_our_terms(refused: InvalidRequest | UpstreamRefused) -> RequestError:
     """A chat's refusal, by the names of this API's parameters."""
     if refused.param is not None:
         refused.param = responses_param(refused.param)
