@@ -137,10 +137,10 @@ def validate(body: Mapping[str, Any]) -> ResponsesRequest:
     Raises:
         InvalidRequest: in OpenAI's words, `param` naming the field with its path.
     """
-    request = checked(_with_types(body), ResponsesRequest)
+    request = checked(with_item_types(body, "input"), ResponsesRequest)
     _check_combinations(request)
     if isinstance(request.input, list):
-        _check_parts(request.input)
+        check_parts(request.input, "input")
     return request
 
 
@@ -150,18 +150,18 @@ def parse_items(items: Sequence[Mapping[str, Any]]) -> list[Item]:
     Raises:
         InvalidRequest: as `validate`, for `{"input": items}`.
     """
-    parsed = checked(_with_types({"input": items}), _Items).input
+    parsed = checked(with_item_types({"input": items}, "input"), _Items).input
     found = [] if parsed is UNSET else parsed
-    _check_parts(found)
+    check_parts(found, "input")
     return found
 
 
-def _with_types(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`body` with the type of each item: a message and a reference may leave it out."""
-    items = body.get("input")
+def with_item_types(body: Mapping[str, Any], field: str) -> Mapping[str, Any]:
+    """`body` with the type of each item in `field`: a message and a reference may leave it out."""
+    items = body.get(field)
     if not isinstance(items, list):
         return body
-    return {**body, "input": [_with_type(item) for item in cast("list[object]", items)]}
+    return {**body, field: [_with_type(item) for item in cast("list[object]", items)]}
 
 
 def _with_type(item: object) -> object:
@@ -204,12 +204,13 @@ _ASSISTANT = (OutputText, Refusal, InputText)
 _OTHERS = (InputText, InputImage, InputFile)
 
 
-def _check_parts(items: Sequence[Item]) -> None:
+def check_parts(items: Sequence[Item], field: str) -> None:
+    """Raises InvalidRequest: an item in `field` has a part that its role or type cannot have."""
     for position, item in enumerate(items):
-        field, parts = _parts(item)
+        inner, parts = _parts(item)
         allowed = _ASSISTANT if isinstance(item, Message) and item.role == "assistant" else _OTHERS
         for place, part in enumerate(parts):
-            _check_part(part, allowed, f"input[{position}].{field}[{place}]")
+            _check_part(part, allowed, f"{field}[{position}].{inner}[{place}]")
 
 
 def _parts(item: Item) -> tuple[str, Sequence[Part]]:
