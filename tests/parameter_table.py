@@ -73,6 +73,11 @@ def stated_differences(schema: str, text: str | None = None) -> set[str]:
     return stated
 
 
+def says(stated: str, difference: str) -> bool:
+    """Whether a row of the list means this difference; `…` in it stands for anything."""
+    return re.fullmatch(re.escape(stated).replace("…", ".*"), difference) is not None
+
+
 def _table_rows(text: str) -> list[tuple[str, list[str]]]:
     title, rows = "", []
     for line in text.splitlines():

@@ -172,7 +172,10 @@ def _fields_differences(
     for name in sorted(mine.keys() - others.keys()):
         if others or closed:
             yield f"{_below(path, name)}: taken"
-    for name in sorted(others.keys() - mine.keys()):
+    missing = sorted(others.keys() - mine.keys())
+    if missing and not closed:
+        yield f"{path}: other fields not checked"
+    for name in missing if closed else ():
         yield f"{_below(path, name)}: not taken"
     required, wanted = _required(ours[1]), _required(theirs[1])
     for name in sorted(required ^ wanted):

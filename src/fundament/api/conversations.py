@@ -5,12 +5,10 @@ It knows HTTP and shapes; what responses add by themselves is known by `response
 
 import secrets
 import time
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
-from msgspec import Meta
 from starlette.types import Receive, Scope, Send
 
 from fundament.api.edge import send_json
@@ -18,29 +16,13 @@ from fundament.api.requests import ClientLeft
 from fundament.api.responses import Desk
 from fundament.errors import NotFound
 from fundament.gateway.state import Conversation
-from fundament.protocol.chat import Metadata
-from fundament.protocol.messages import Closed
-from fundament.protocol.responses import parse_items
+from fundament.protocol.conversations import ConversationChange, ItemsToAdd, NewConversation, validate
 from fundament.protocol.validation import checked
 from fundament.responses.history import conversation_not_found, kept
 from fundament.responses.pages import page, page_settings
 
 Json = dict[str, Any]
 _encode = msgspec.json.Encoder().encode
-NewItems = Annotated[list[dict[str, Any]], Meta(max_length=20)]
-
-
-class NewConversation(Closed):
-    items: NewItems | None = None
-    metadata: Metadata | None = None
-
-
-class ConversationChange(Closed):
-    metadata: Metadata | None
-
-
-class ItemsToAdd(Closed):
-    items: NewItems
 
 
 class ConversationEndpoint:
@@ -73,11 +55,11 @@ class ConversationEndpoint:
 
 class CreateConversation(ConversationEndpoint):
     async def answer(self, owner: str, scope: Scope, body: Json) -> Json:  # noqa: ARG002 - as its siblings
-        wanted = checked(body, NewConversation)
+        wanted = validate(body, NewConversation)
         conversation = Conversation(
             id=_new_id("conv"), owner=owner, created_at=int(time.time()), metadata=wanted.metadata or {}
         )
-        await self._store.add_conversation(conversation, _new_items(wanted.items or []))
+        await self._store.add_conversation(conversation, kept(wanted.items or [], _new_id))
         return shown(conversation)
 
 
@@ -106,7 +88,7 @@ class DeleteConversation(ConversationEndpoint):
 class CreateItems(ConversationEndpoint):
     async def answer(self, owner: str, scope: Scope, body: Json) -> Json:
         id: str = scope["path_params"]["id"]
-        items = _new_items(checked(body, ItemsToAdd).items)
+        items = kept(validate(body, ItemsToAdd).items, _new_id)
         if not await self._store.add_items(owner, id, items):
             raise conversation_not_found(id)
         return page(items, len(items))
@@ -152,10 +134,6 @@ def shown(conversation: Conversation) -> Json:
         "created_at": int(conversation.created_at),
         "metadata": conversation.metadata,
     }
-
-
-def _new_items(items: list[Mapping[str, Any]] | list[dict[str, Any]]) -> list[Json]:
-    return kept(parse_items(items, "items"), _new_id)
 
 
 def _new_id(prefix: str) -> str:

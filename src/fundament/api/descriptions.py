@@ -73,7 +73,8 @@ DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
         "detail": "How closely to look at the image.",
         "refusal": "Why the model refuses, if it does.",
         # Answers
-        "id": "Unique; the same in all chunks of a stream.",
+        "id": "Unique.",
+        "ChatCompletionChunk.id": "The same in all chunks of a stream.",
         "Model.id": "The name to ask with: the id, or the alias that was asked for.",
         "created": "Unix time in seconds.",
         "choices": "The answers, as many as `n`. Empty in a stream's last chunk with the usage.",
@@ -102,6 +103,68 @@ DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
         "Error.param": "The field at fault, with its path.",
         "Error.code": "For the program; null if there is none.",
         "ChatChoice.message": "The answer.",
+        # The Responses and Conversations APIs
+        "ResponsesRequest.background": "Make the response while nobody waits; it is polled or streamed later.",
+        "context_management": "Compaction of a long context, where the vendor offers it.",
+        "ResponsesRequest.conversation": "The conversation to go on with, by its id. Its items come before `input`; "
+        "those of `input` and of the answer are added to it.",
+        "include": "What else to tell: `message.output_text.logprobs` for the log probabilities of tokens.",
+        "ResponsesRequest.input": "A text, or items: messages, calls with their results, reasoning.",
+        "instructions": "What the model is told before all else. It is not kept for the next response.",
+        "max_output_tokens": "The most tokens to generate, with those of reasoning; at least 16.",
+        "max_tool_calls": "The most calls of tools that the service runs itself.",
+        "previous_response_id": "The response to go on from: its input and output come before `input`.",
+        "ResponsesRequest.prompt": "A stored prompt, where the vendor offers it.",
+        "ResponsesRequest.reasoning": "How a model that reasons does it.",
+        "ResponsesRequest.store": "Keep the response for later; true if left out.",
+        "ResponsesRequest.stream": "Answer with server-sent events, as tokens are generated.",
+        "ResponsesRequest.text": "The form of the answer.",
+        "ResponsesRequest.top_logprobs": "How many alternatives to show for each token.",
+        "truncation": "`auto`: an input that is longer than the context loses its oldest turns. `disabled`: it is "
+        "refused.",
+        "ResponsesStreamOptions.include_obfuscation": "Pad deltas, so that their length tells nothing; true if left "
+        "out.",
+        "effort": "How much a model that reasons may think.",
+        "ReasoningOptions.summary": "How to sum up the reasoning, where the vendor offers it.",
+        "generate_summary": "Older name of `summary`.",
+        "ReasoningOptions.context": "Which of the earlier reasoning the model sees.",
+        "ReasoningOptions.mode": "How the model reasons, where the vendor offers a choice.",
+        "TextOptions.format": "`text`, `json_object` (any JSON object), or `json_schema`.",
+        "FormatJsonSchema.name": "Names the schema, for the model.",
+        "FormatJsonSchema.schema": "The JSON Schema that the answer must be valid against.",
+        "ResponsesFunctionTool.parameters": "The JSON Schema of the arguments.",
+        "ResponsesFunctionTool.strict": "Hold the arguments to the schema; if left out, held where each object in it "
+        "is closed and requires all its properties.",
+        "call_id": "Links a call with its result.",
+        "output": "What the call resulted in.",
+        "server_label": "Names the MCP server within the request.",
+        "server_url": "Where the MCP server is.",
+        "connector_id": "A connector of the vendor's, in place of `server_url`.",
+        "authorization": "The access token that the MCP server is sent. Never kept or shown.",
+        "headers": "HTTP headers that the MCP server is sent. Never kept or shown.",
+        "allowed_tools": "Which tools the model may call.",
+        "require_approval": "Which calls wait for an `mcp_approval_response`.",
+        "status": "How far it has come.",
+        "NewConversation.items": "The first items, at most 20.",
+        "ItemsToAdd.items": "The items to append, at most 20.",
+        "created_at": "Unix time in seconds.",
+        "completed_at": "Unix time in seconds; null until it is completed.",
+        "Response.error": "Why it failed, if it did.",
+        "incomplete_details": "Why it is incomplete, if it is.",
+        "Response.output": "The items of the answer: messages, calls, reasoning.",
+        "Response.usage": "Tokens used; null until it has ended.",
+        "input_tokens": "Tokens read.",
+        "output_tokens": "Tokens generated.",
+        "reasoning_tokens": "Those of the generated tokens that are reasoning.",
+        "total_tokens": "Tokens read and generated.",
+        "first_id": "The id of the first item on the page; empty if there is none.",
+        "last_id": "The id of the last item on the page: `after` for the next one.",
+        "has_more": "Whether there is another page.",
+        "sequence_number": "Counts the events of a stream from 0.",
+        "output_index": "The item's place in `output`.",
+        "content_index": "The part's place in the item's `content`.",
+        "item_id": "The item that it belongs to.",
+        "obfuscation": "Padding, of no meaning.",
     }
 )
 
@@ -127,4 +190,23 @@ it, one event with `error` ends the stream.
 COMPLETION = """\
 Continues a raw text: no chat template, no message format. Offered for models with open weights; for others the answer \
 is a 400 that names the chat endpoint.
+"""
+
+RESPONSE = """\
+Answers an input: a text, or items (messages, calls of tools with their results, reasoning). The response is kept \
+unless `store` is false, and `previous_response_id` or `conversation` goes on from what is kept. With `stream`, the \
+answer comes as server-sent events of type `ResponseEvent`, from `response.created` to `response.completed`, \
+`response.incomplete` or `response.failed`; there is no `[DONE]`. With `background`, the answer is the response as \
+`queued`, and it is made while nobody waits.
+"""
+
+RETRIEVE = """\
+The response as it is now. With `stream=true`, its events from the beginning, or after `starting_after`, and those \
+still to come: only for responses that are made in the background.
+"""
+
+CANCEL = "Ends a response that is being made in the background. One that has ended stays as it is."
+
+INPUT_TOKENS = """\
+How many tokens the model would read for this request, history and tools included, by the model's own tokenizer.
 """

@@ -7,9 +7,9 @@ from typing import Any
 
 Json = dict[str, Any]
 
-_CREATED = 1764000000
+CREATED = 1764000000
 _FINGERPRINT = "fp_5f2c09a1b3"
-_WEATHER: Json = {
+WEATHER: Json = {
     "type": "function",
     "function": {
         "name": "get_weather",
@@ -23,7 +23,7 @@ _WEATHER: Json = {
         "strict": True,
     },
 }
-_CITY_SCHEMA: Json = {
+CITY_SCHEMA: Json = {
     "type": "object",
     "properties": {"name": {"type": "string"}, "country": {"type": "string"}},
     "required": ["name", "country"],
@@ -36,7 +36,7 @@ def chat_requests(model: str) -> Json:
     system = {"role": "system", "content": "You are a helpful assistant."}
     messages = [system, {"role": "user", "content": "What is the capital of Switzerland?"}]
     simple = {"model": model, "messages": messages, "temperature": 0.1, "max_tokens": 32}
-    schema = {"name": "city", "schema": _CITY_SCHEMA, "strict": True}
+    schema = {"name": "city", "schema": CITY_SCHEMA, "strict": True}
     weather = [{"role": "user", "content": "What is the weather in Bern?"}]
     return {
         "simple": {"summary": "A question", "value": simple},
@@ -53,7 +53,7 @@ def chat_requests(model: str) -> Json:
             "value": {
                 "model": model,
                 "messages": weather,
-                "tools": [_WEATHER],
+                "tools": [WEATHER],
                 "tool_choice": "required",
                 "parallel_tool_calls": False,
                 "temperature": 0,
@@ -124,7 +124,7 @@ def shown_model(model: str) -> Json:
     return {
         "id": model,
         "object": "model",
-        "created": _CREATED,
+        "created": CREATED,
         "owned_by": "fundament",
         "meta_data": {
             "max_sequence_length": 8192,
@@ -147,7 +147,7 @@ def _chat(model: str, message: Json, finish_reason: str, tokens: tuple[int, int]
 
 
 def _head(id: str, kind: str, model: str) -> Json:
-    return {"id": id, "object": kind, "created": _CREATED, "model": model, "system_fingerprint": _FINGERPRINT}
+    return {"id": id, "object": kind, "created": CREATED, "model": model, "system_fingerprint": _FINGERPRINT}
 
 
 def _usage(prompt_tokens: int, completion_tokens: int) -> Json:

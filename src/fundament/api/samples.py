@@ -11,29 +11,31 @@ from typing import Any, cast
 SAMPLE_ADDRESS = "http://127.0.0.1:8080"
 BASE_URL = f"{SAMPLE_ADDRESS}/v2"
 
+PYTHON_LINE = "    {}={},\n"
+SCRIPT_LINE = "  {}: {},\n"
 Samples = list[dict[str, str]]
 
 
 def chat_samples(body: Mapping[str, Any]) -> Samples:
     """Samples of a chat completion, whole and streamed; `body` is the request."""
-    python, script = _fields(body, "    {}={},\n"), _fields(body, "  {}: {},\n")
+    as_python, as_script = fields(body, PYTHON_LINE), fields(body, SCRIPT_LINE)
     return [
-        _curl(_post("/chat/completions", body)),
-        _python(
-            f"completion = client.chat.completions.create(\n{python})\nprint(completion.choices[0].message.content)"
+        curl(post("/chat/completions", body)),
+        python(
+            f"completion = client.chat.completions.create(\n{as_python})\nprint(completion.choices[0].message.content)"
         ),
-        _javascript(
-            f"const completion = await client.chat.completions.create({{\n{script}}});\n"
+        javascript(
+            f"const completion = await client.chat.completions.create({{\n{as_script}}});\n"
             "console.log(completion.choices[0].message.content);"
         ),
-        _curl(_post("/chat/completions", {**body, "stream": True}, "--no-buffer "), "curl, streamed"),
-        _python(
-            f"stream = client.chat.completions.create(\n{python}    stream=True,\n)\nfor chunk in stream:\n"
+        curl(post("/chat/completions", {**body, "stream": True}, "--no-buffer "), "curl, streamed"),
+        python(
+            f"stream = client.chat.completions.create(\n{as_python}    stream=True,\n)\nfor chunk in stream:\n"
             '    print(chunk.choices[0].delta.content or "", end="", flush=True)',
             "Python, streamed",
         ),
-        _javascript(
-            f"const stream = await client.chat.completions.create({{\n{script}  stream: true,\n}});\n"
+        javascript(
+            f"const stream = await client.chat.completions.create({{\n{as_script}  stream: true,\n}});\n"
             "for await (const chunk of stream) {\n"
             '  process.stdout.write(chunk.choices[0].delta.content ?? "");\n}',
             "JavaScript, streamed",
@@ -43,12 +45,12 @@ def chat_samples(body: Mapping[str, Any]) -> Samples:
 
 def completion_samples(body: Mapping[str, Any]) -> Samples:
     """Samples of a text completion; `body` is the request."""
-    python, script = _fields(body, "    {}={},\n"), _fields(body, "  {}: {},\n")
+    as_python, as_script = fields(body, PYTHON_LINE), fields(body, SCRIPT_LINE)
     return [
-        _curl(_post("/completions", body)),
-        _python(f"completion = client.completions.create(\n{python})\nprint(completion.choices[0].text)"),
-        _javascript(
-            f"const completion = await client.completions.create({{\n{script}}});\n"
+        curl(post("/completions", body)),
+        python(f"completion = client.completions.create(\n{as_python})\nprint(completion.choices[0].text)"),
+        javascript(
+            f"const completion = await client.completions.create({{\n{as_script}}});\n"
             "console.log(completion.choices[0].text);"
         ),
     ]
@@ -56,35 +58,35 @@ def completion_samples(body: Mapping[str, Any]) -> Samples:
 
 def list_models_samples() -> Samples:
     return [
-        _curl(_get(f"{BASE_URL}/models")),
-        _python("for model in client.models.list():\n    print(model.id)"),
-        _javascript("for await (const model of client.models.list()) {\n  console.log(model.id);\n}"),
+        curl(get(f"{BASE_URL}/models")),
+        python("for model in client.models.list():\n    print(model.id)"),
+        javascript("for await (const model of client.models.list()) {\n  console.log(model.id);\n}"),
     ]
 
 
 def retrieve_model_samples(model: str) -> Samples:
     name = json.dumps(model)
     return [
-        _curl(_get(f"{BASE_URL}/models/{model}")),
-        _python(f"model = client.models.retrieve({name})\nprint(model.meta_data)"),
-        _javascript(f"const model = await client.models.retrieve({name});\nconsole.log(model.meta_data);"),
+        curl(get(f"{BASE_URL}/models/{model}")),
+        python(f"model = client.models.retrieve({name})\nprint(model.meta_data)"),
+        javascript(f"const model = await client.models.retrieve({name});\nconsole.log(model.meta_data);"),
     ]
 
 
 def health_samples(path: str) -> Samples:
-    return [_curl(f"curl {SAMPLE_ADDRESS}{path}")]
+    return [curl(f"curl {SAMPLE_ADDRESS}{path}")]
 
 
-def _curl(source: str, label: str = "curl") -> dict[str, str]:
+def curl(source: str, label: str = "curl") -> dict[str, str]:
     return {"lang": "shell", "label": label, "source": source}
 
 
-def _python(source: str, label: str = "Python") -> dict[str, str]:
+def python(source: str, label: str = "Python") -> dict[str, str]:
     client = f'from openai import OpenAI\n\nclient = OpenAI(base_url="{BASE_URL}")  # the key: OPENAI_API_KEY'
     return {"lang": "python", "label": label, "source": f"{client}\n\n{source}"}
 
 
-def _javascript(source: str, label: str = "JavaScript") -> dict[str, str]:
+def javascript(source: str, label: str = "JavaScript") -> dict[str, str]:
     client = (
         f'import OpenAI from "openai";\n\nconst client = new OpenAI({{ baseURL: "{BASE_URL}" }});'
         " // the key: OPENAI_API_KEY"
@@ -92,11 +94,11 @@ def _javascript(source: str, label: str = "JavaScript") -> dict[str, str]:
     return {"lang": "javascript", "label": label, "source": f"{client}\n\n{source}"}
 
 
-def _get(url: str) -> str:
-    return f'curl {url} \\\n  -H "Authorization: Bearer $OPENAI_API_KEY"'
+def get(url: str, options: str = "") -> str:
+    return f'curl {options}{url} \\\n  -H "Authorization: Bearer $OPENAI_API_KEY"'
 
 
-def _post(path: str, body: Mapping[str, Any], options: str = "") -> str:
+def post(path: str, body: Mapping[str, Any], options: str = "") -> str:
     quoted = json.dumps(body, indent=2).replace("'", "'\\''")
     return (
         f'curl {options}{BASE_URL}{path} \\\n  -H "Authorization: Bearer $OPENAI_API_KEY" \\\n'
@@ -104,7 +106,7 @@ def _post(path: str, body: Mapping[str, Any], options: str = "") -> str:
     )
 
 
-def _fields(body: Mapping[str, Any], line: str) -> str:
+def fields(body: Mapping[str, Any], line: str) -> str:
     """A line a field, messages on lines of their own. JSON, Python and JavaScript write these values alike."""
     indent = line[: -len(line.lstrip(" "))]
     return "".join(line.format(name, _written(value, indent)) for name, value in body.items())

@@ -128,10 +128,7 @@ class ResponsesRequest(Closed):
 
 
 class _Items(Closed):
-    """Items by the name of the field that a request has them in."""
-
     input: list[Item] | UnsetType = UNSET
-    items: list[Item] | UnsetType = UNSET
 
 
 def validate(body: Mapping[str, Any]) -> ResponsesRequest:
@@ -140,31 +137,31 @@ def validate(body: Mapping[str, Any]) -> ResponsesRequest:
     Raises:
         InvalidRequest: in OpenAI's words, `param` naming the field with its path.
     """
-    request = checked(_with_types(body), ResponsesRequest)
+    request = checked(with_item_types(body, "input"), ResponsesRequest)
     _check_combinations(request)
     if isinstance(request.input, list):
-        _check_parts(request.input, "input")
+        check_parts(request.input, "input")
     return request
 
 
-def parse_items(items: Sequence[Mapping[str, Any]], field: Literal["input", "items"] = "input") -> list[Item]:
-    """Items as they were stored or sent, typed; `field` is where the request has them.
+def parse_items(items: Sequence[Mapping[str, Any]]) -> list[Item]:
+    """Items as they were stored or sent, typed.
 
     Raises:
-        InvalidRequest: as `validate`, for `{field: items}`.
+        InvalidRequest: as `validate`, for `{"input": items}`.
     """
-    parsed = checked({field: [_with_type(item) for item in items]}, _Items)
-    found = (parsed.input if field == "input" else parsed.items) or []
-    _check_parts(found, field)
+    parsed = checked(with_item_types({"input": items}, "input"), _Items).input
+    found = [] if parsed is UNSET else parsed
+    check_parts(found, "input")
     return found
 
 
-def _with_types(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`body` with the type of each item: a message and a reference may leave it out."""
-    items = body.get("input")
+def with_item_types(body: Mapping[str, Any], field: str) -> Mapping[str, Any]:
+    """`body` with the type of each item in `field`: a message and a reference may leave it out."""
+    items = body.get(field)
     if not isinstance(items, list):
         return body
-    return {**body, "input": [_with_type(item) for item in cast("list[object]", items)]}
+    return {**body, field: [_with_type(item) for item in cast("list[object]", items)]}
 
 
 def _with_type(item: object) -> object:
@@ -207,7 +204,8 @@ _ASSISTANT = (OutputText, Refusal, InputText)
 _OTHERS = (InputText, InputImage, InputFile)
 
 
-def _check_parts(items: Sequence[Item], field: str) -> None:
+def check_parts(items: Sequence[Item], field: str) -> None:
+    """Raises InvalidRequest: an item in `field` has a part that its role or type cannot have."""
     for position, item in enumerate(items):
         inner, parts = _parts(item)
         allowed = _ASSISTANT if isinstance(item, Message) and item.role == "assistant" else _OTHERS

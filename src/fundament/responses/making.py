@@ -54,6 +54,7 @@ class Making:
         if any(isinstance(tool, McpTool) for tool in request.tools or ()):
             self._servers = RemoteServers(request.tools or (), allow_private=allow_private)
             self._turns = Turns(request, items, self.fold, ask=self._ask, servers=self._servers)
+            self._body = chat_request(request, items, functions={})  # as long as no server was asked for its tools
         else:
             self._body = chat_request(request, items)
         self._request = request

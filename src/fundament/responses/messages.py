@@ -47,7 +47,7 @@ class Chat:
     def instruct(self, instructions: str) -> None:
         self._turns.append([{"role": "system", "content": instructions}])
 
-    def add(self, item: Item, path: str) -> None:  # noqa: PLR0912 - one line a kind of item
+    def add(self, item: Item, path: str) -> None:
         """Adds what `item` says to the model; some items say nothing.
 
         Raises:
