@@ -19,7 +19,7 @@ TEXT_OR_ITEMS = "one of a string or array of objects"
 INPUT_PARTS = "'input_text', 'input_image', and 'input_file'"
 ITEM_TYPES = (
     "'message', 'function_call', 'function_call_output', 'custom_tool_call', 'custom_tool_call_output', 'reasoning', "
-    "'item_reference', 'mcp_list_tools', 'mcp_approval_request', 'mcp_approval_response', and 'mcp_call'"
+    "'item_reference', 'compaction', 'mcp_list_tools', 'mcp_approval_request', 'mcp_approval_response', and 'mcp_call'"
 )
 FULL: dict[str, Any] = {
     "model": "m",

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from fundament.errors import InvalidRequest
-from fundament.protocol.responses import parse_items, validate
-from fundament.responses.compaction import CompactRequest, compacted, summary_request, told
+from fundament.protocol.responses import parse_items, validate, validate_compact
+from fundament.responses.compaction import compacted, summary_request, told
 from fundament.responses.translation import chat_request
 
 SAID: list[dict[str, Any]] = [
@@ -40,8 +40,18 @@ def test_what_others_have_compacted_is_refused_with_its_place(content: str) -> N
 
 
 def test_the_summary_is_asked_for_after_all_that_was_said() -> None:
-    wanted = CompactRequest(model="m", instructions="Be brief", prompt_cache_key="k")
-    body = chat_request(summary_request(wanted, parse_items(SAID[:1])), parse_items(SAID[1:2]))
+    wanted = validate_compact({"model": "m", "input": SAID[:1], "instructions": "Be brief", "prompt_cache_key": "k"})
+    body = chat_request(summary_request(wanted), parse_items(SAID[1:2]))
     assert [message["role"] for message in body["messages"]] == ["system", "assistant", "user", "user"]
     assert "Summarize the conversation above" in body["messages"][-1]["content"]
     assert body["prompt_cache_key"] == "k"
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [({"model": "m"}, "input"), ({"input": "x"}, "model"), ({"model": "m", "input": "x", "store": True}, "store")],
+)
+def test_what_cannot_be_compacted_is_refused_by_name(body: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        validate_compact(body)
+    assert caught.value.param == param

@@ -14,9 +14,7 @@ from fundament.api.responses import Desk, ids, settle
 from fundament.api.streaming import ClientWatch
 from fundament.errors import RequestError
 from fundament.protocol import responses
-from fundament.protocol.responses import parse_items
-from fundament.protocol.validation import checked
-from fundament.responses.compaction import CompactRequest, compacted, summary_request
+from fundament.responses.compaction import compacted, summary_request
 from fundament.responses.history import history_of, kept
 from fundament.responses.making import Making
 
@@ -55,13 +53,10 @@ class CompactConversation:
         desk = self._desk
         key = await desk.key(scope)
         try:
-            wanted = checked(await desk.body(scope, receive), CompactRequest)
+            wanted = responses.validate_compact(await desk.body(scope, receive))
         except ClientLeft:
             return
-        own = parse_items(
-            [{"role": "user", "content": wanted.input}] if isinstance(wanted.input, str) else wanted.input or []
-        )
-        request = summary_request(wanted, own)
+        request = summary_request(wanted)
         model = desk.admission.admit(key, request.model)
         request_id: str = scope["request_id"]
         new_id = ids(request_id)
@@ -93,6 +88,6 @@ class CompactConversation:
             settle(metering, making, failure)
         response = making.fold.response
         summary = "".join(part["text"] for part in response["output"][-1].get("content", ()) if "text" in part)
-        output = compacted([*history, *kept(own, new_id)], summary, new_id("cmp"))
+        output = compacted([*history, *kept(wanted.items, new_id)], summary, new_id("cmp"))
         answer = {"id": response["id"], "object": "response.compaction", "created_at": created_at}
         await send_json(send, _encode({**answer, "output": output, "usage": response["usage"]}))

@@ -207,6 +207,10 @@ still to come: only for responses that are made in the background.
 
 CANCEL = "Ends a response that is being made in the background. One that has ended stays as it is."
 
+COMPACT = """\
+Makes a conversation shorter: the model's own summary stands for all but the user's messages. Send the output as the
+beginning of the next request's `input`.
+"""
 INPUT_TOKENS = """\
 How many tokens the model would read for this request, history and tools included, by the model's own tokenizer.
 """

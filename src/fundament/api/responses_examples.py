@@ -15,6 +15,14 @@ ITEM_ID = "msg_7d0c51e8"
 _QUESTION = "What is the capital of Switzerland?"
 _ANSWER = "The capital of Switzerland is Bern."
 
+_USAGE: Json = {
+    "input_tokens": 31,
+    "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+    "output_tokens": 8,
+    "output_tokens_details": {"reasoning_tokens": 0},
+    "total_tokens": 39,
+}
+
 
 def response_requests(model: str) -> Json:
     """Bodies of `POST /responses`; `simple` is the first that a user tries."""
@@ -139,6 +147,17 @@ def input_tokens_answer() -> Json:
     return {"simple": {"value": {"object": "response.input_tokens", "input_tokens": 16}}}
 
 
+def compact_requests(model: str) -> Json:
+    """Bodies of `POST /responses/compact`."""
+    return {"simple": {"summary": "A question", "value": {"model": model, "input": _QUESTION}}}
+
+
+def compacted_answer() -> Json:
+    output = [_kept_message(_QUESTION), {"id": "cmp_1", "type": "compaction", "encrypted_content": "ZnVuZGFtZW50…"}]
+    head = {"id": RESPONSE_ID, "object": "response.compaction", "created_at": CREATED}
+    return {"simple": {"value": {**head, "output": output, "usage": _USAGE}}}
+
+
 def _kept_message(text: str) -> Json:
     content = [{"type": "input_text", "text": text}]
     return {"id": ITEM_ID, "type": "message", "status": "completed", "role": "user", "content": content}
@@ -151,13 +170,6 @@ def _message(status: str, text: str) -> Json:
 
 def _response(model: str, status: str, output: list[Json]) -> Json:
     ended = status == "completed"
-    usage = {
-        "input_tokens": 31,
-        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-        "output_tokens": 8,
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": 39,
-    }
     return {
         "id": RESPONSE_ID,
         "object": "response",
@@ -174,7 +186,7 @@ def _response(model: str, status: str, output: list[Json]) -> Json:
         "output": output,
         "previous_response_id": None,
         "store": True,
-        "usage": usage if ended else None,
+        "usage": _USAGE if ended else None,
         "metadata": {},
         "frequency_penalty": 0.0,
         "parallel_tool_calls": True,

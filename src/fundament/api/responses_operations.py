@@ -7,7 +7,7 @@ from typing import Any
 
 from fundament.api import responses_examples as examples
 from fundament.api import responses_samples as samples
-from fundament.api.descriptions import CANCEL, INPUT_TOKENS, RESPONSE, RETRIEVE
+from fundament.api.descriptions import CANCEL, COMPACT, INPUT_TOKENS, RESPONSE, RETRIEVE
 from fundament.api.operations import (
     answered,
     generated,
@@ -44,6 +44,12 @@ def response_paths(model: str) -> Json:
             | request("ResponsesRequest", counted)
             | responses(answered("InputTokens", examples.input_tokens_answer()), (*_WRITING, "429"))
             | sampled(samples.input_tokens_samples(counted["simple"]["value"]))
+        },
+        "/responses/compact": {
+            "post": operation("Responses", "compactConversation", "Compact a conversation", COMPACT)
+            | request("CompactRequest", examples.compact_requests(model))
+            | responses(answered("CompactedResponse", examples.compacted_answer()), (*_WRITING, "429"))
+            | sampled(samples.compact_samples(examples.compact_requests(model)["simple"]["value"]))
         },
         "/responses/{id}": {
             "parameters": [_response_id()],

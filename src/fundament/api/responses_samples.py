@@ -60,6 +60,18 @@ def input_tokens_samples(body: Mapping[str, Any]) -> Samples:
     ]
 
 
+def compact_samples(body: Mapping[str, Any]) -> Samples:
+    as_python, as_script = fields(body, PYTHON_LINE), fields(body, SCRIPT_LINE)
+    return [
+        curl(post("/responses/compact", body)),
+        python(f"compacted = client.responses.compact(\n{as_python})\nprint(compacted.output[-1].type)"),
+        javascript(
+            f"const compacted = await client.responses.compact({{\n{as_script}}});\n"
+            "console.log(compacted.output.at(-1).type);"
+        ),
+    ]
+
+
 def retrieve_response_samples() -> Samples:
     return [
         curl(get(_RESPONSE)),

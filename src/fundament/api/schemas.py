@@ -13,7 +13,7 @@ from fundament.api.descriptions import DESCRIPTIONS
 from fundament.protocol import answers, conversations, responses_answers
 from fundament.protocol.chat import ChatRequest
 from fundament.protocol.completions import CompletionRequest
-from fundament.protocol.responses import ResponsesRequest
+from fundament.protocol.responses import CompactRequest, ResponsesRequest
 from fundament.protocol.responses_events import ResponseEvent
 
 Json = dict[str, Any]
@@ -22,6 +22,7 @@ _TYPES: tuple[type[Struct], ...] = (
     ChatRequest,
     CompletionRequest,
     ResponsesRequest,
+    CompactRequest,
     conversations.NewConversation,
     conversations.ConversationChange,
     conversations.ItemsToAdd,
@@ -36,6 +37,7 @@ _TYPES: tuple[type[Struct], ...] = (
     responses_answers.Response,
     responses_answers.DeletedResponse,
     responses_answers.InputTokens,
+    responses_answers.CompactedResponse,
     responses_answers.ItemList,
     responses_answers.Conversation,
     responses_answers.DeletedConversation,

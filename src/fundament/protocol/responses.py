@@ -114,9 +114,7 @@ class ResponsesRequest(Closed):
     @property
     def items(self) -> list[Item]:
         """The input as items: a string is a user's message."""
-        if isinstance(self.input, str):
-            return [Message(role="user", content=[InputText(text=self.input)])]
-        return self.input or []
+        return _items(self.input)
 
     @property
     def conversation_id(self) -> str | None:
@@ -125,6 +123,23 @@ class ResponsesRequest(Closed):
     @property
     def stored(self) -> bool:
         return self.store is not False
+
+
+class CompactRequest(Closed):
+    """The request of `POST /responses/compact`: `CompactResponseMethodPublicBody` of OpenAI's document."""
+
+    model: str
+    input: str | list[Item] | None = None
+    instructions: str | None = None
+    previous_response_id: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    prompt_cache_retention: str | None = None
+    service_tier: ServiceTier | None = None
+
+    @property
+    def items(self) -> list[Item]:
+        return _items(self.input)
 
 
 class _Items(Closed):
@@ -142,6 +157,23 @@ def validate(body: Mapping[str, Any]) -> ResponsesRequest:
     if isinstance(request.input, list):
         check_parts(request.input, "input")
     return request
+
+
+def validate_compact(body: Mapping[str, Any]) -> CompactRequest:
+    """As `validate`, for what is to be compacted."""
+    request = checked(with_item_types(body, "input"), CompactRequest)
+    if not request.input and request.previous_response_id is None:
+        raise InvalidRequest(
+            "One of 'input' or 'previous_response_id' must be provided.",
+            param="input",
+            code="missing_required_parameter",
+        )
+    check_parts(request.items, "input")
+    return request
+
+
+def _items(input: str | list[Item] | None) -> list[Item]:
+    return [Message(role="user", content=[InputText(text=input)])] if isinstance(input, str) else input or []
 
 
 def parse_items(items: Sequence[Mapping[str, Any]]) -> list[Item]:

@@ -166,6 +166,11 @@ class InputTokens(Struct):
     input_tokens: int
 
 
+class CompactedItem(Struct, tag_field="type", tag="compaction"):
+    id: str
+    encrypted_content: str
+
+
 class KeptMessage(Struct, tag_field="type", tag="message"):
     """A message as it is kept: with its id, and its text in parts."""
 
@@ -209,3 +214,11 @@ class DeletedConversation(Struct):
     id: str
     object: Literal["conversation.deleted"]
     deleted: bool
+
+
+class CompactedResponse(Struct):
+    id: str
+    object: Literal["response.compaction"]
+    created_at: int
+    output: list[KeptMessage | CompactedItem]
+    usage: ResponseUsage

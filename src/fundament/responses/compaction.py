@@ -7,14 +7,11 @@ clients, as OpenAI's is, and holds the summary itself: it is the client's own co
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
-
-from msgspec import Meta
+from typing import Any
 
 from fundament.errors import InvalidRequest
-from fundament.protocol.messages import Closed
-from fundament.protocol.responses import ResponsesRequest
-from fundament.protocol.responses_items import InputText, Item, Message
+from fundament.protocol.responses import CompactRequest, ResponsesRequest
+from fundament.protocol.responses_items import InputText, Message
 
 Json = dict[str, Any]
 _MARK = "fundament-summary-1:"
@@ -25,25 +22,12 @@ _ASKED = (
 _INTRODUCED = "Summary of the conversation so far:\n"
 
 
-class CompactRequest(Closed):
-    """`CompactResponseMethodPublicBody` of OpenAI's document."""
-
-    model: str
-    input: str | list[dict[str, Any]] | None = None
-    instructions: str | None = None
-    previous_response_id: str | None = None
-    prompt_cache_key: Annotated[str, Meta(max_length=64)] | None = None
-    prompt_cache_options: dict[str, Any] | None = None
-    prompt_cache_retention: str | None = None
-    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"] | None = None
-
-
-def summary_request(wanted: CompactRequest, items: Sequence[Item]) -> ResponsesRequest:
-    """The request for the summary of what came before and `items`."""
+def summary_request(wanted: CompactRequest) -> ResponsesRequest:
+    """The request for the summary of what came before and what is said in `wanted`."""
     asked = Message(role="user", content=[InputText(text=_ASKED)])
     return ResponsesRequest(
         model=wanted.model,
-        input=[*items, asked],
+        input=[*wanted.items, asked],
         instructions=wanted.instructions,
         previous_response_id=wanted.previous_response_id,
         prompt_cache_key=wanted.prompt_cache_key,

@@ -8,6 +8,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from fundament.backends.call import Answer, Backend, Call
 from fundament.errors import ContextLengthExceeded, InvalidRequest, RequestError, UpstreamFailure, UpstreamRefused
 from fundament.protocol.responses import ResponsesRequest
@@ -50,11 +52,10 @@ class Making:
         self._servers: RemoteServers | None = None
         self._turns: Turns | None = None
         self._body: Json = {}
-        items = typed(history)
+        items = self._items = typed(history)
         if any(isinstance(tool, McpTool) for tool in request.tools or ()):
             self._servers = RemoteServers(request.tools or (), allow_private=allow_private)
             self._turns = Turns(request, items, self.fold, ask=self._ask, servers=self._servers)
-            self._body = chat_request(request, items, functions={})  # as long as no server was asked for its tools
         else:
             self._body = chat_request(request, items)
         self._request = request
@@ -112,8 +113,11 @@ class Making:
         Raises:
             InvalidRequest: its server cannot tell.
         """
+        body = self._body
+        if self._turns is not None:  # without the tools of servers, which are not asked for this
+            body = chat_request(replace(self._request, tool_choice=None), self._items, functions={})
         try:
-            return await self._backend.count(self._call(self._body, stream=True))
+            return await self._backend.count(self._call(body, stream=True))
         except InvalidRequest as refused:
             raise _in_our_terms(refused) from None
 
