@@ -175,9 +175,11 @@ def test_what_a_killed_or_a_sleeping_worker_was_making_has_failed(
     """A stopped process looks dead to others; when it goes on, it adds nothing to what they have told."""
     service = start()
     killed, sleeping = lines.to_each(service)
-    first = begin(killed, upstream, barrier)["id"]
-    first_begun = stored_events(lines.to(service), first, 6)
-    killed.worker.kill()
+    upstream.answer(saying(*"Once upon ", "a time.", pause=[barrier]))
+    events = read_events(killed.send("POST", PATH, asked("A story!", background=True, stream=True)).events())
+    first_begun = [next(events) for _ in range(6)]
+    first = first_begun[0]["response"]["id"]
+    killed.worker.kill()  # while other events are about to be kept
     killed_at = time.monotonic()
     assert wait_until(lambda: len(service.workers()) == 2 and killed.worker not in service.workers(), 5)
     second = begin(sleeping, upstream, barrier)["id"]
@@ -187,6 +189,7 @@ def test_what_a_killed_or_a_sleeping_worker_was_making_has_failed(
     slept_at = time.monotonic()
     try:
         events = list(read_events(successor.send("GET", f"{PATH}/{first}?stream=true&starting_after=5").events()))
+        assert events[0]["sequence_number"] == 6
         assert time.monotonic() - killed_at < WITHIN_S
         assert events[-1]["type"] == "response.failed"
         assert wait_until(lambda: successor.request("GET", f"{PATH}/{second}").json["status"] == "failed", WITHIN_S)

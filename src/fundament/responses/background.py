@@ -37,7 +37,7 @@ class Job:
         self.stored = stored
         self.making = making
         self.events: list[tuple[int, bytes]] = []
-        self.flushed = 0  # how many of the events the store has
+        self.flushed = 0  # how many of the events the store has: others are told to nobody, they could be lost
         self.ended = False
         self.cancelled = False
         self.task: asyncio.Task[None] | None = None
@@ -91,12 +91,12 @@ class Background:
         """
         job = self._jobs.get(id)
         while job is not None:
-            told = [data for number, data in job.events if number > after]
+            told = [(number, data) for number, data in job.events[: job.flushed] if number > after]
             if told:
-                after = job.events[-1][0]
-                yield b"".join(told)
+                after = told[-1][0]
+                yield b"".join(data for _, data in told)
             elif job.ended:
-                return
+                break
             else:
                 await job.changed()
         while True:
@@ -183,16 +183,16 @@ class Background:
     async def _flush(self, job: Job) -> None:
         """Keeps events as they come, several at a time, until cancelled; and once, that the model was asked."""
         while True:
-            await asyncio.sleep(FLUSH_S)
+            while job.flushed == len(job.events):
+                await job.changed()
             with contextlib.suppress(Unavailable):
-                await self._keep_events(job)
+                new = job.events[job.flushed :]
+                await self._store.add_events(job.stored.id, new)
+                job.flushed += len(new)
+                job.wake()
                 if job.stored.response["status"] != job.making.fold.response["status"]:
                     await self._keep_status(job)
-
-    async def _keep_events(self, job: Job) -> None:
-        if new := job.events[job.flushed :]:
-            await self._store.add_events(job.stored.id, new)
-            job.flushed += len(new)
+            await asyncio.sleep(FLUSH_S)
 
     async def _keep_status(self, job: Job) -> None:
         kept = await self._store.find(job.stored.owner, job.stored.id)
@@ -206,16 +206,18 @@ class Background:
         stored = job.stored
         stored.response = job.making.fold.response
         stored.runner = None
-        told = len(job.events)
         job.events += [(event["sequence_number"], sse(event)) for event in last]
         try:
             kept = await self._store.find(stored.owner, stored.id)
             if kept is not None and kept.runner == self.runner:
-                await self._keep_events(job)
-                await self._store.save(stored, conversation_items(stored))
+                # What is given to the store at once is in one transaction: nobody sees one without the other.
+                await asyncio.gather(
+                    self._store.add_events(stored.id, job.events[job.flushed :]),
+                    self._store.save(stored, conversation_items(stored)),
+                )
+                job.flushed = len(job.events)
             elif kept is not None:
                 stored.response = kept.response  # another process has cancelled it
-                del job.events[told:]
         except Unavailable as error:
             # Its runner will be silent about it, and it will be found as an orphan.
             self._log.error("background_response_not_kept", response=stored.id, error=error.message)
