@@ -175,7 +175,7 @@ def _body(object_name: str, choice: Json) -> Json:
 
 def usage_records(service: Service, response_id: str) -> list[Json]:
     """The records of the request that made a response."""
-    request_id = response_id.replace("resp_", "req_")
+    request_id = f"req_{response_id.partition('_')[2][:32]}"
     lines = [line for file in (service.data / "usage").iterdir() for line in file.read_bytes().splitlines()]
     records = [{"outcome": "failed"} | json.loads(line) for line in lines]  # what is by default is left out of a line
     return [record for record in records if record["request_id"] == request_id]

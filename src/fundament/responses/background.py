@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import structlog
+from msgspec.structs import replace
 
 from fundament.errors import RequestError, ServerFailure, Unavailable
 from fundament.gateway.state import StateStore, StoredResponse
@@ -115,12 +116,11 @@ class Background:
         """Ends a response that is being made, wherever; gives it as it is then. One that has ended stays as it is."""
         job = self._jobs.get(stored.id)
         if job is None:
-            if stored.response["status"] not in ENDED:
-                # Its runner sees that it is not its own any more, and lets it be.
-                stored.response = {**stored.response, "status": "cancelled"}
-                stored.runner = None
-                await self._store.save(stored)
-            return stored.response
+            # Its runner sees that it is not its own any more, and lets it be.
+            cancelled = replace(stored, response={**stored.response, "status": "cancelled"}, runner=None)
+            if stored.runner is not None and await self._store.replace(cancelled, stored.runner):
+                return cancelled.response
+            return (await self._store.find(stored.owner, stored.id) or stored).response
         job.cancelled = True
         if job.task is not None:
             job.task.cancel()
@@ -195,11 +195,9 @@ class Background:
             await asyncio.sleep(FLUSH_S)
 
     async def _keep_status(self, job: Job) -> None:
-        kept = await self._store.find(job.stored.owner, job.stored.id)
-        if kept is not None and kept.runner == self.runner:
-            kept.response = {**kept.response, "status": job.making.fold.response["status"]}
-            await self._store.save(kept)
-            job.stored.response = kept.response
+        shown = replace(job.stored, response={**job.stored.response, "status": job.making.fold.response["status"]})
+        if await self._store.replace(shown, self.runner):
+            job.stored.response = shown.response
 
     async def _end(self, job: Job, last: list[Event]) -> None:
         """Keeps the last events and the end, then tells them: who has read them finds them everywhere."""
@@ -208,16 +206,12 @@ class Background:
         stored.runner = None
         job.events += [(event["sequence_number"], sse(event)) for event in last]
         try:
-            kept = await self._store.find(stored.owner, stored.id)
-            if kept is not None and kept.runner == self.runner:
-                # What is given to the store at once is in one transaction: nobody sees one without the other.
-                await asyncio.gather(
-                    self._store.add_events(stored.id, job.events[job.flushed :]),
-                    self._store.save(stored, conversation_items(stored)),
-                )
+            # In one transaction: nobody sees the last events without the end, nor the end without them.
+            new, items = job.events[job.flushed :], conversation_items(stored)
+            if await self._store.replace(stored, self.runner, new, items):
                 job.flushed = len(job.events)
-            elif kept is not None:
-                stored.response = kept.response  # another process has cancelled it
+            elif (kept := await self._store.find(stored.owner, stored.id)) is not None:
+                stored.response = kept.response  # another process has ended it
         except Unavailable as error:
             # Its runner will be silent about it, and it will be found as an orphan.
             self._log.error("background_response_not_kept", response=stored.id, error=error.message)
@@ -236,14 +230,12 @@ class Background:
     async def _end_orphan(self, stored: StoredResponse) -> None:
         failure = ServerFailure("The process that made the response ended. Please try again.", code="server_error")
         error = {"code": "server_error", "message": failure.message}
-        stored.response = {**stored.response, "status": "failed", "error": error}
-        stored.runner = None
+        failed = replace(stored, response={**stored.response, "status": "failed", "error": error}, runner=None)
         events = await self._store.events(stored.id, -1)
         number = events[-1][0] + 1 if events else 0
-        event = {"type": "response.failed", "sequence_number": number, "response": stored.response}
-        await self._store.add_events(stored.id, [(number, sse(event))])
-        await self._store.save(stored)
-        self._log.warning("background_response_orphaned", response=stored.id)
+        event = {"type": "response.failed", "sequence_number": number, "response": failed.response}
+        if await self._store.replace(failed, stored.runner or "", [(number, sse(event))]):
+            self._log.warning("background_response_orphaned", response=stored.id)
 
 
 def conversation_items(stored: StoredResponse) -> list[Json]:
