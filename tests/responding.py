@@ -106,7 +106,7 @@ def resumed(service: Service, id: str, after: int | None = None) -> list[Json]:
 def saying(
     *pieces: str, finish_reason: str = "stop", reasoning: str | None = None, pause: Sequence[Any] = ()
 ) -> Script:
-    """A text, streamed or not as it is asked; `pause` are steps before the stream's last two events."""
+    """A text, streamed or not as it is asked; `pause` are steps before the last piece of a stream."""
 
     def answer(request: Request) -> Answer:
         text = "".join(pieces)
@@ -116,7 +116,7 @@ def saying(
         events = chat_events(pieces, usage_asked=True, finish_reason=finish_reason)
         if reasoning is not None:
             events.insert(1, _chunk(_reasoning(reasoning)))
-        return sse_answer([*events[:-2], *pause, *events[-2:], DONE])
+        return sse_answer([*events[:-3], *pause, *events[-3:], DONE])
 
     return answer
 
@@ -175,7 +175,7 @@ def _body(object_name: str, choice: Json) -> Json:
 
 def usage_records(service: Service, response_id: str) -> list[Json]:
     """The records of the request that made a response."""
-    request_id = response_id.replace("resp_", "req_")
+    request_id = f"req_{response_id.partition('_')[2][:32]}"
     lines = [line for file in (service.data / "usage").iterdir() for line in file.read_bytes().splitlines()]
     records = [{"outcome": "failed"} | json.loads(line) for line in lines]  # what is by default is left out of a line
     return [record for record in records if record["request_id"] == request_id]

@@ -248,6 +248,25 @@ async def test_orphans_are_responses_whose_runner_is_silent(opened: Opened) -> N
     assert await store.orphans(60, 10) == []
 
 
+async def test_only_who_makes_a_response_replaces_it(opened: Opened) -> None:
+    store = opened.store
+    await store.add_conversation(Conversation(id="conv_1", owner="alice", created_at=1.0, metadata={}), [])
+    await store.save(stored(runner="maker", conversation_id="conv_1"))
+    done = stored(response={"output": ["done"]}, conversation_id="conv_1")
+    for other in ("another", ""):
+        assert not await store.replace(done, other, [(0, b"a")], [{"id": "msg_1"}])
+    assert not await store.replace(stored(owner="bob"), "maker", [(0, b"a")])
+    assert await store.events("resp_1", -1) == []
+    assert await store.items("alice", "conv_1") == []
+    assert await store.replace(done, "maker", [(0, b"a")], [{"id": "msg_1"}])
+    assert await store.find("alice", "resp_1") == done
+    assert await store.events("resp_1", -1) == [(0, b"a")]
+    assert await store.items("alice", "conv_1") == [{"id": "msg_1"}]
+    assert not await store.replace(done, "maker"), "it is nobody's any more"
+    assert not await store.replace(stored("resp_gone"), "maker")
+    assert await store.find("alice", "resp_gone") is None
+
+
 async def test_a_runner_that_never_told_has_as_long_as_one_that_did(store: StateStore) -> None:
     await store.save(stored("resp_new", created_at=time.time(), runner="unheard"))
     await store.save(stored("resp_old", created_at=time.time() - 61, runner="unheard"))

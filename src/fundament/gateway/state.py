@@ -10,6 +10,8 @@ from msgspec import Struct
 
 Json = dict[str, Any]
 Order = Literal["asc", "desc"]
+Events = Sequence[tuple[int, bytes]]
+"""Sequence numbers with the events as they are sent."""
 
 
 class StoredResponse(Struct, kw_only=True):
@@ -47,6 +49,16 @@ class StateStore(Protocol):
         """Keeps a response in its present state, new or known, and appends items to its conversation: both or neither.
 
         Saves of requests that come together share one transaction.
+        """
+        ...
+
+    async def replace(
+        self, stored: StoredResponse, runner: str, events: Events = (), items: Sequence[Json] = ()
+    ) -> bool:
+        """Keeps the next state of a response that `runner` still makes, with events of its stream and items of
+        its conversation: all of it or nothing.
+
+        Whether it was kept: another process may have ended or deleted the response meanwhile.
         """
         ...
 
@@ -98,8 +110,8 @@ class StateStore(Protocol):
         """Whether there was such an item."""
         ...
 
-    async def add_events(self, response_id: str, events: Sequence[tuple[int, bytes]]) -> None:
-        """Keeps events of a background response's stream: sequence numbers with the events as they are sent."""
+    async def add_events(self, response_id: str, events: Events) -> None:
+        """Keeps events of a background response's stream."""
         ...
 
     async def events(self, response_id: str, after: int) -> list[tuple[int, bytes]]:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import structlog
+from msgspec.structs import replace
 
 from fundament.errors import RequestError, ServerFailure, Unavailable
 from fundament.gateway.state import StateStore, StoredResponse
@@ -37,7 +38,7 @@ class Job:
         self.stored = stored
         self.making = making
         self.events: list[tuple[int, bytes]] = []
-        self.flushed = 0  # how many of the events the store has
+        self.flushed = 0  # how many of the events the store has: others are told to nobody, they could be lost
         self.ended = False
         self.cancelled = False
         self.task: asyncio.Task[None] | None = None
@@ -91,12 +92,12 @@ class Background:
         """
         job = self._jobs.get(id)
         while job is not None:
-            told = [data for number, data in job.events if number > after]
+            told = [(number, data) for number, data in job.events[: job.flushed] if number > after]
             if told:
-                after = job.events[-1][0]
-                yield b"".join(told)
+                after = told[-1][0]
+                yield b"".join(data for _, data in told)
             elif job.ended:
-                return
+                break
             else:
                 await job.changed()
         while True:
@@ -115,12 +116,11 @@ class Background:
         """Ends a response that is being made, wherever; gives it as it is then. One that has ended stays as it is."""
         job = self._jobs.get(stored.id)
         if job is None:
-            if stored.response["status"] not in ENDED:
-                # Its runner sees that it is not its own any more, and lets it be.
-                stored.response = {**stored.response, "status": "cancelled"}
-                stored.runner = None
-                await self._store.save(stored)
-            return stored.response
+            # Its runner sees that it is not its own any more, and lets it be.
+            cancelled = replace(stored, response={**stored.response, "status": "cancelled"}, runner=None)
+            if stored.runner is not None and await self._store.replace(cancelled, stored.runner):
+                return cancelled.response
+            return (await self._store.find(stored.owner, stored.id) or stored).response
         job.cancelled = True
         if job.task is not None:
             job.task.cancel()
@@ -183,39 +183,35 @@ class Background:
     async def _flush(self, job: Job) -> None:
         """Keeps events as they come, several at a time, until cancelled; and once, that the model was asked."""
         while True:
-            await asyncio.sleep(FLUSH_S)
+            while job.flushed == len(job.events):
+                await job.changed()
             with contextlib.suppress(Unavailable):
-                await self._keep_events(job)
+                new = job.events[job.flushed :]
+                await self._store.add_events(job.stored.id, new)
+                job.flushed += len(new)
+                job.wake()
                 if job.stored.response["status"] != job.making.fold.response["status"]:
                     await self._keep_status(job)
-
-    async def _keep_events(self, job: Job) -> None:
-        if new := job.events[job.flushed :]:
-            await self._store.add_events(job.stored.id, new)
-            job.flushed += len(new)
+            await asyncio.sleep(FLUSH_S)
 
     async def _keep_status(self, job: Job) -> None:
-        kept = await self._store.find(job.stored.owner, job.stored.id)
-        if kept is not None and kept.runner == self.runner:
-            kept.response = {**kept.response, "status": job.making.fold.response["status"]}
-            await self._store.save(kept)
-            job.stored.response = kept.response
+        shown = replace(job.stored, response={**job.stored.response, "status": job.making.fold.response["status"]})
+        if await self._store.replace(shown, self.runner):
+            job.stored.response = shown.response
 
     async def _end(self, job: Job, last: list[Event]) -> None:
         """Keeps the last events and the end, then tells them: who has read them finds them everywhere."""
         stored = job.stored
         stored.response = job.making.fold.response
         stored.runner = None
-        told = len(job.events)
         job.events += [(event["sequence_number"], sse(event)) for event in last]
         try:
-            kept = await self._store.find(stored.owner, stored.id)
-            if kept is not None and kept.runner == self.runner:
-                await self._keep_events(job)
-                await self._store.save(stored, conversation_items(stored))
-            elif kept is not None:
-                stored.response = kept.response  # another process has cancelled it
-                del job.events[told:]
+            # In one transaction: nobody sees the last events without the end, nor the end without them.
+            new, items = job.events[job.flushed :], conversation_items(stored)
+            if await self._store.replace(stored, self.runner, new, items):
+                job.flushed = len(job.events)
+            elif (kept := await self._store.find(stored.owner, stored.id)) is not None:
+                stored.response = kept.response  # another process has ended it
         except Unavailable as error:
             # Its runner will be silent about it, and it will be found as an orphan.
             self._log.error("background_response_not_kept", response=stored.id, error=error.message)
@@ -234,14 +230,12 @@ class Background:
     async def _end_orphan(self, stored: StoredResponse) -> None:
         failure = ServerFailure("The process that made the response ended. Please try again.", code="server_error")
         error = {"code": "server_error", "message": failure.message}
-        stored.response = {**stored.response, "status": "failed", "error": error}
-        stored.runner = None
+        failed = replace(stored, response={**stored.response, "status": "failed", "error": error}, runner=None)
         events = await self._store.events(stored.id, -1)
         number = events[-1][0] + 1 if events else 0
-        event = {"type": "response.failed", "sequence_number": number, "response": stored.response}
-        await self._store.add_events(stored.id, [(number, sse(event))])
-        await self._store.save(stored)
-        self._log.warning("background_response_orphaned", response=stored.id)
+        event = {"type": "response.failed", "sequence_number": number, "response": failed.response}
+        if await self._store.replace(failed, stored.runner or "", [(number, sse(event))]):
+            self._log.warning("background_response_orphaned", response=stored.id)
 
 
 def conversation_items(stored: StoredResponse) -> list[Json]:

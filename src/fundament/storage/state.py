@@ -37,7 +37,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from fundament.gateway.state import Conversation, Json, Order, StoredResponse
+from fundament.gateway.state import Conversation, Events, Json, Order, StoredResponse
 from fundament.storage.database import reading, unavailable_on_failure, unbroken
 from fundament.storage.group import GroupWriter
 from fundament.storage.tables import conversation_items, conversations, response_events, responses, runners
@@ -74,19 +74,27 @@ class StateRepository:
 
     async def save(self, stored: StoredResponse, conversation_items: Sequence[Json] = ()) -> None:
         """As the protocol says. Nothing is written to an id of another owner, nor to a conversation that is gone."""
-        row: Row = {
-            "id": _text(stored.id),
-            "owner": _text(stored.owner),
-            "created_at": stored.created_at,
-            "response": msgspec.json.encode(stored.response),
-            "input": msgspec.json.encode(stored.input),
-            "previous_response_id": stored.previous_response_id and _text(stored.previous_response_id),
-            "conversation_id": stored.conversation_id and _text(stored.conversation_id),
-            "runner": stored.runner,
-        }
+        row = _response_row(stored)
         items = _item_rows(conversation_items)
         size_bytes = len(row["response"]) + len(row["input"]) + sum(len(item["json"]) for item in items)
         await self._writer.add(_Change(row["owner"], row["conversation_id"], row, items), size_bytes)
+
+    @unbroken
+    async def replace(
+        self, stored: StoredResponse, runner: str, events: Events = (), items: Sequence[Json] = ()
+    ) -> bool:
+        row = _response_row(stored)
+        held = and_(responses.c.id == row["id"], responses.c.owner == row["owner"], responses.c.runner == runner)
+        change = update(responses).where(held).values(response=row["response"], runner=row["runner"])
+        with unavailable_on_failure():
+            async with self._engine.connect() as connection, connection.begin() as transaction:
+                await _append(connection, [_Change(row["owner"], row["conversation_id"], items=_item_rows(items))])
+                if not (await connection.execute(change)).rowcount:
+                    await transaction.rollback()
+                    return False
+                if events:
+                    await connection.execute(self._keep, _event_rows(stored.id, events))
+                return True
 
     @unbroken
     async def find(self, owner: str, id: str) -> StoredResponse | None:
@@ -192,10 +200,9 @@ class StateRepository:
         async with self._changing() as connection:
             return (await connection.execute(statement)).rowcount > 0
 
-    async def add_events(self, response_id: str, events: Sequence[tuple[int, bytes]]) -> None:
+    async def add_events(self, response_id: str, events: Events) -> None:
         """As the protocol says. Events of a response that is not there (any more) are not kept; one is kept once."""
-        rows: list[Row] = [{"of": _text(response_id), "number": number, "sent": event} for number, event in events]
-        if rows:
+        if rows := _event_rows(response_id, events):
             await self._writer.add(_Change(events=rows), sum(len(event) for _, event in events))
 
     @unbroken
@@ -303,6 +310,23 @@ def _owned(owner: str, conversation_id: str) -> ColumnElement[bool]:
 
 def _item_rows(items: Sequence[Json]) -> list[Row]:
     return [{"its_id": _text(item["id"]), "json": msgspec.json.encode(item)} for item in items]
+
+
+def _event_rows(response_id: str, events: Events) -> list[Row]:
+    return [{"of": _text(response_id), "number": number, "sent": event} for number, event in events]
+
+
+def _response_row(stored: StoredResponse) -> Row:
+    return {
+        "id": _text(stored.id),
+        "owner": _text(stored.owner),
+        "created_at": stored.created_at,
+        "response": msgspec.json.encode(stored.response),
+        "input": msgspec.json.encode(stored.input),
+        "previous_response_id": stored.previous_response_id and _text(stored.previous_response_id),
+        "conversation_id": stored.conversation_id and _text(stored.conversation_id),
+        "runner": stored.runner,
+    }
 
 
 def _stored(row: RowMapping) -> StoredResponse:

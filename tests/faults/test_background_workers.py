@@ -1,0 +1,249 @@
+"""Responses in the background and the processes that make them: asked of another worker, killed, stopped, restarted."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalogues import UPSTREAM_ENVIRONMENT, scripted_config
+from lines import Line, Lines
+from responding import (
+    PATH,
+    asked,
+    ended,
+    output_text,
+    read_events,
+    respond,
+    response_of,
+    resumed,
+    retrieve,
+    saying,
+    usage_records,
+    whole_stream,
+)
+from scripted_answers import Barrier
+from scripted_upstream import ScriptedUpstream
+from service import Service, wait_until
+
+WITHIN_S = 10.0  # what a dead worker was making is told to have failed
+
+
+@pytest.fixture
+def barrier() -> Iterator[Barrier]:
+    barrier = Barrier()
+    yield barrier
+    barrier.release()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory, running_upstream: ScriptedUpstream) -> Iterator[Service]:
+    """Two workers, for tests that kill none."""
+    config = scripted_config(running_upstream.base_url)
+    directory = tmp_path_factory.mktemp("pair")
+    with Service(directory, config, environment=UPSTREAM_ENVIRONMENT, workers=2) as service:
+        yield service
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    with Lines() as lines:
+        yield lines
+
+
+Start = Callable[[], Service]
+
+
+@pytest.fixture
+def start(tmp_path: Path, upstream: ScriptedUpstream) -> Iterator[Start]:
+    """Makes services with two workers that are started; ends whatever is left of them."""
+    made: list[Service] = []
+
+    def make() -> Service:
+        config = scripted_config(upstream.base_url)
+        made.append(Service(tmp_path / str(len(made)), config, environment=UPSTREAM_ENVIRONMENT, workers=2))
+        return made[-1].start().wait_ready()
+
+    yield make
+    for service in made:
+        service.destroy()
+
+
+def begin(line: Line, upstream: ScriptedUpstream, barrier: Barrier) -> dict[str, Any]:
+    """A response in the background, made by the line's worker; it has said "Once upon " and waits at the barrier."""
+    upstream.answer(saying("Once ", "upon ", "a time.", pause=[barrier]))
+    response = response_of(line.request("POST", PATH, asked("A story!", background=True)))
+    assert barrier.reached.wait(5)
+    return response
+
+
+def stored_events(line: Line, id: str, count: int) -> list[dict[str, Any]]:
+    """The first events, as soon as another worker can tell so many; its line is used up by that."""
+    exchange = line.send("GET", f"{PATH}/{id}?stream=true")
+    events = read_events(exchange.events())
+    return [next(events) for _ in range(count)]
+
+
+# Two workers that live
+
+
+def test_another_worker_tells_the_events_as_they_come(
+    pair: Service, upstream: ScriptedUpstream, lines: Lines, barrier: Barrier
+) -> None:
+    maker, other = lines.to_each(pair)
+    id = begin(maker, upstream, barrier)["id"]
+    events = read_events(other.send("GET", f"{PATH}/{id}?stream=true").events())
+    begun = [next(events) for _ in range(6)]
+    assert begun[-1]["type"] == "response.output_text.delta"
+    barrier.release()
+    told = whole_stream([*begun, *events])
+    for line in (maker, other):
+        again = read_events(line.send("GET", f"{PATH}/{id}?stream=true&starting_after=4").events())
+        assert list(again) == told[5:]
+        assert response_of(line.request("GET", f"{PATH}/{id}")) == told[-1]["response"]
+
+
+def test_another_worker_tells_that_it_is_in_progress(
+    pair: Service, upstream: ScriptedUpstream, lines: Lines, barrier: Barrier
+) -> None:
+    maker, other = lines.to_each(pair)
+    id = begin(maker, upstream, barrier)["id"]
+    assert wait_until(lambda: other.request("GET", f"{PATH}/{id}").json["status"] == "in_progress", 2)
+
+
+def test_what_one_worker_has_told_the_other_goes_on_from(
+    pair: Service, upstream: ScriptedUpstream, lines: Lines
+) -> None:
+    upstream.default(saying("Yes."))
+    pairs = lines.to_each(pair)
+    previous = None
+    for turn in range(1, 9):
+        body = asked(f"{turn}?", previous_response_id=previous)
+        previous = response_of(pairs[turn % 2].request("POST", PATH, body))["id"]
+        assert len(upstream.requests[-1].json["messages"]) == 2 * turn - 1
+
+
+def test_another_worker_cancels(pair: Service, upstream: ScriptedUpstream, lines: Lines, barrier: Barrier) -> None:
+    maker, other = lines.to_each(pair)
+    id = begin(maker, upstream, barrier)["id"]
+    cancelled = response_of(other.request("POST", f"{PATH}/{id}/cancel", {}))
+    assert cancelled["status"] == "cancelled"
+    upstream.wait_closed(timeout_s=3)
+    assert wait_until(lambda: len(usage_records(pair, id)) == 1, 2)
+    assert usage_records(pair, id)[0]["outcome"] == "cancelled"
+    barrier.release()
+    for line in (maker, other):
+        assert response_of(line.request("GET", f"{PATH}/{id}")) == cancelled
+    events = resumed(pair, id)  # it ends
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+
+
+def test_another_worker_deletes(pair: Service, upstream: ScriptedUpstream, lines: Lines, barrier: Barrier) -> None:
+    maker, other = lines.to_each(pair)
+    id = begin(maker, upstream, barrier)["id"]
+    assert other.request("DELETE", f"{PATH}/{id}").status == 200
+    upstream.wait_closed(timeout_s=3)
+    assert wait_until(lambda: len(usage_records(pair, id)) == 1, 2)
+    assert usage_records(pair, id)[0]["outcome"] == "cancelled"
+    for line in (maker, other):
+        assert line.request("GET", f"{PATH}/{id}").status == 404
+
+
+# Workers that die
+
+
+def assert_told_as_failed(service: Service, id: str, begun: list[dict[str, Any]]) -> None:
+    """The response has failed, and its stream goes on from what was told before, to its end, wherever it is asked."""
+    everything = resumed(service, id)
+    assert [event["sequence_number"] for event in everything] == list(range(len(everything)))
+    assert everything[: len(begun)] == begun
+    assert [event["type"] for event in everything].count("response.failed") == 1
+    last = everything[-1]
+    assert (last["type"], last["response"]["status"]) == ("response.failed", "failed")
+    assert last["response"]["error"]["code"] == "server_error"
+    assert last["response"] == retrieve(service, id)
+    for after in range(len(begun) - 1, len(everything)):
+        assert resumed(service, id, after) == everything[after + 1 :]
+
+
+def test_what_a_killed_or_a_sleeping_worker_was_making_has_failed(
+    start: Start, upstream: ScriptedUpstream, barrier: Barrier, lines: Lines
+) -> None:
+    """A stopped process looks dead to others; when it goes on, it adds nothing to what they have told."""
+    service = start()
+    killed, sleeping = lines.to_each(service)
+    upstream.answer(saying(*"Once upon ", "a time.", pause=[barrier]))
+    events = read_events(killed.send("POST", PATH, asked("A story!", background=True, stream=True)).events())
+    first_begun = [next(events) for _ in range(6)]
+    first = first_begun[0]["response"]["id"]
+    killed.worker.kill()  # while other events are about to be kept
+    killed_at = time.monotonic()
+    assert wait_until(lambda: len(service.workers()) == 2 and killed.worker not in service.workers(), 5)
+    second = begin(sleeping, upstream, barrier)["id"]
+    successor = next(line for line in lines.to_each(service) if line.worker != sleeping.worker)
+    second_begun = stored_events(lines.to_other(service, sleeping), second, 6)
+    os.kill(sleeping.worker.pid, signal.SIGSTOP)
+    slept_at = time.monotonic()
+    try:
+        events = list(read_events(successor.send("GET", f"{PATH}/{first}?stream=true&starting_after=5").events()))
+        assert events[0]["sequence_number"] == 6
+        assert time.monotonic() - killed_at < WITHIN_S
+        assert events[-1]["type"] == "response.failed"
+        assert wait_until(lambda: successor.request("GET", f"{PATH}/{second}").json["status"] == "failed", WITHIN_S)
+        assert time.monotonic() - slept_at < WITHIN_S
+        barrier.release()
+    finally:
+        os.kill(sleeping.worker.pid, signal.SIGCONT)
+    time.sleep(1.5)  # it sees within a second that what it made is no longer its own
+    assert_told_as_failed(service, first, first_begun)
+    assert_told_as_failed(service, second, second_begun)
+    upstream.answer(saying("Yes."))
+    assert output_text(respond(service, "Again?")) == "Yes."
+    service.stop()
+
+
+def test_after_an_orderly_restart_everything_is_told(
+    start: Start, upstream: ScriptedUpstream, barrier: Barrier, lines: Lines
+) -> None:
+    service = start()
+    upstream.answer(saying("Yes."))
+    done = ended(service, respond(service, "x", background=True)["id"])
+    done_events = whole_stream(resumed(service, done["id"]))
+    line = lines.to(service)
+    running = begin(line, upstream, barrier)["id"]
+    service.stop()
+    service.start().wait_ready()
+    assert retrieve(service, done["id"]) == done
+    assert resumed(service, done["id"]) == done_events
+    response = ended(service, running)
+    assert (response["status"], response["error"]["code"]) == ("failed", "server_error")
+    assert output_text(response) == "Once upon "
+    assert whole_stream(resumed(service, running))[-1]["response"] == response
+    [record] = usage_records(service, running)
+    assert (record["outcome"], record["error_code"]) == ("failed", "service_stopping")
+    service.stop()
+
+
+def test_after_everything_was_killed_everything_is_told(
+    start: Start, upstream: ScriptedUpstream, barrier: Barrier, lines: Lines
+) -> None:
+    service = start()
+    upstream.answer(saying("Yes."))
+    done = ended(service, respond(service, "x", background=True)["id"])
+    done_events = whole_stream(resumed(service, done["id"]))
+    maker, other = lines.to_each(service)
+    running = begin(maker, upstream, barrier)["id"]
+    begun = stored_events(other, running, 6)
+    service.destroy()
+    assert service.processes() == []
+    service.start().wait_ready()
+    started_at = time.monotonic()
+    assert retrieve(service, done["id"]) == done
+    assert resumed(service, done["id"]) == done_events
+    assert ended(service, running, timeout_s=WITHIN_S)["status"] == "failed"
+    assert time.monotonic() - started_at < WITHIN_S
+    assert_told_as_failed(service, running, begun)
+    service.stop()
