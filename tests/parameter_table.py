@@ -35,6 +35,33 @@ def parameters(text: str | None = None) -> list[Row]:
     return rows
 
 
+@dataclass(frozen=True)
+class ResponsesRow:
+    """What the page says of one parameter of a response; `chat` is the chat's name for it, if it has one."""
+
+    name: str
+    word: str
+    chat: str
+    taken: tuple[Any, ...]
+
+
+def responses_parameters() -> list[ResponsesRow]:
+    rows = []
+    for title, cells in _table_rows(PAGE.read_text()):
+        if title == "Responses" and cells[0].startswith("`"):
+            chat = re.search("(?:as|into) `([^`]*)`", cells[1])
+            _, _, values = cells[1].partition("taken: ")
+            taken = tuple(msgspec.json.decode(value) for value in re.findall("`([^`]*)`", values))
+            rows.append(ResponsesRow(cells[0].strip("`"), _word(cells[1]), chat[1] if chat else "", taken))
+    return rows
+
+
+def words(section: str) -> dict[str, str]:
+    """The bold words of a section's table, by what its rows are about."""
+    rows = [cells for title, cells in _table_rows(PAGE.read_text()) if title == section]
+    return {cells[0].strip("`"): _word(cells[1]) for cells in rows if cells[0].startswith("`")}
+
+
 def extensions() -> dict[str, set[str]]:
     """The parameters that OpenAI does not know, with the endpoints of the embedded engine that take them."""
     rows = [cells for title, cells in _table_rows(PAGE.read_text()) if title == "Parameters that OpenAI does not know"]

@@ -17,7 +17,7 @@ from fundament.gateway.catalogue import CatalogueModel
 from fundament.protocol.chat import ChatRequest
 from fundament.protocol.completions import CompletionRequest
 from fundament.protocol.conversations import ConversationChange, ItemsToAdd, NewConversation
-from fundament.protocol.responses import ResponsesRequest
+from fundament.protocol.responses import CompactRequest, ResponsesRequest
 from service import Service
 
 REFERENCE = document("a-model")
@@ -46,7 +46,15 @@ def test_each_reference_within_it_leads_somewhere() -> None:
             part = part[step]
 
 
-REQUESTS = [ChatRequest, CompletionRequest, ResponsesRequest, NewConversation, ConversationChange, ItemsToAdd]
+REQUESTS = [
+    ChatRequest,
+    CompletionRequest,
+    ResponsesRequest,
+    CompactRequest,
+    NewConversation,
+    ConversationChange,
+    ItemsToAdd,
+]
 
 
 @pytest.mark.parametrize("type", REQUESTS)

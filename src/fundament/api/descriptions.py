@@ -165,6 +165,8 @@ DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
         "content_index": "The part's place in the item's `content`.",
         "item_id": "The item that it belongs to.",
         "obfuscation": "Padding, of no meaning.",
+        "encrypted_content": "Opaque to clients: send it back as it came.",
+        "CompactRequest.input": "What was said: a text, or items.",
     }
 )
 

@@ -10,6 +10,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from fundament.protocol.responses import ConversationId, ServiceTier, TextOptions
 from fundament.protocol.responses_items import (
+    Compaction,
     CustomToolCall,
     CustomToolCallOutput,
     FunctionCall,
@@ -85,7 +86,15 @@ class OutputCustomToolCall(Struct, tag_field="type", tag="custom_tool_call"):
     input: str
 
 
-OutputItem = OutputMessage | OutputReasoning | OutputFunctionCall | OutputCustomToolCall
+OutputItem = (
+    OutputMessage
+    | OutputReasoning
+    | OutputFunctionCall
+    | OutputCustomToolCall
+    | McpListTools
+    | McpCall
+    | McpApprovalRequest
+)
 
 
 class InputTokensDetails(Struct):
@@ -188,6 +197,7 @@ KeptItem = (
     | CustomToolCall
     | CustomToolCallOutput
     | Reasoning
+    | Compaction
     | McpListTools
     | McpApprovalRequest
     | McpApprovalResponse

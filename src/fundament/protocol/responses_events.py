@@ -121,6 +121,39 @@ class ResponseCustomToolCallInputDoneEvent(_OfItem, tag_field="type", tag="respo
     input: str
 
 
+class ResponseMCPListToolsInProgressEvent(_OfItem, tag_field="type", tag="response.mcp_list_tools.in_progress"):
+    pass
+
+
+class ResponseMCPListToolsCompletedEvent(_OfItem, tag_field="type", tag="response.mcp_list_tools.completed"):
+    pass
+
+
+class ResponseMCPListToolsFailedEvent(_OfItem, tag_field="type", tag="response.mcp_list_tools.failed"):
+    pass
+
+
+class ResponseMCPCallInProgressEvent(_OfItem, tag_field="type", tag="response.mcp_call.in_progress"):
+    pass
+
+
+class ResponseMCPCallCompletedEvent(_OfItem, tag_field="type", tag="response.mcp_call.completed"):
+    pass
+
+
+class ResponseMCPCallFailedEvent(_OfItem, tag_field="type", tag="response.mcp_call.failed"):
+    pass
+
+
+class ResponseMCPCallArgumentsDeltaEvent(_OfItem, tag_field="type", tag="response.mcp_call_arguments.delta"):
+    delta: str
+    obfuscation: str | UnsetType = UNSET
+
+
+class ResponseMCPCallArgumentsDoneEvent(_OfItem, tag_field="type", tag="response.mcp_call_arguments.done"):
+    arguments: str
+
+
 class ResponseErrorEvent(Struct, tag_field="type", tag="error"):
     sequence_number: int
     code: str | None
@@ -145,6 +178,14 @@ ResponseEvent = (
     | ResponseFunctionCallArgumentsDoneEvent
     | ResponseCustomToolCallInputDeltaEvent
     | ResponseCustomToolCallInputDoneEvent
+    | ResponseMCPListToolsInProgressEvent
+    | ResponseMCPListToolsCompletedEvent
+    | ResponseMCPListToolsFailedEvent
+    | ResponseMCPCallInProgressEvent
+    | ResponseMCPCallCompletedEvent
+    | ResponseMCPCallFailedEvent
+    | ResponseMCPCallArgumentsDeltaEvent
+    | ResponseMCPCallArgumentsDoneEvent
     | ResponseOutputItemDoneEvent
     | ResponseCompletedEvent
     | ResponseIncompleteEvent
