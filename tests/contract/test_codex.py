@@ -89,18 +89,20 @@ def results(request: Request) -> list[str]:
     return [message["content"] for message in request.json["messages"] if message["role"] == "tool"]
 
 
+@pytest.mark.parametrize("sockets", [False, True], ids=["http", "websocket"])
 def test_codex_runs_a_command_and_answers(
-    codex: Path, scripted: Service, upstream: ScriptedUpstream, tmp_path: Path
+    codex: Path, scripted: Service, upstream: ScriptedUpstream, tmp_path: Path, sockets: bool
 ) -> None:
+    task = "Write a file and read it."
     upstream.answer(
         calling("exec_command", cmd="printf 'six times %s' seven > told.txt && cat told.txt"),
         played({"content": "It says: six times seven."}, "stop"),
         path=CHAT,
     )
-    assert execute(codex, scripted, tmp_path, "Write a file and read it.") == "It says: six times seven."
+    assert execute(codex, scripted, tmp_path, task, sockets=sockets) == "It says: six times seven."
     assert (tmp_path / "work" / "told.txt").read_text() == "six times seven"
     asked, told = upstream.requests
-    assert asked.json["messages"][-1] == {"role": "user", "content": "Write a file and read it."}
+    assert asked.json["messages"][-1] == {"role": "user", "content": task}
     (result,) = results(told)
     assert "six times seven" in result
 

@@ -129,6 +129,10 @@ class ResponseFold:
             self._open_part("output_text")  # clients read output[0].content[0], also of an answer without words
         return self._end("completed", completed_at=completed_at)
 
+    def finish_unanswered(self, completed_at: int) -> list[Event]:
+        """The model was not to be asked: the response has its input only."""
+        return self._end("completed", completed_at=completed_at)
+
     # What happens between the turns of the model, where it has tools of MCP servers.
 
     def list_tools(self, server_label: str) -> list[Event]:
@@ -385,3 +389,7 @@ def _error_code(failure: RequestError) -> str:
         return "rate_limit_exceeded"
     is_ours = failure.status >= 500 or isinstance(failure, RemoteServerFailure)
     return "server_error" if is_ours else "invalid_prompt"
+
+
+def _is_question(item: Item) -> bool:
+    return isinstance(item, RemoteCallItem) and item.is_question

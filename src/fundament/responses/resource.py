@@ -57,10 +57,6 @@ def shown_usage(usage: Usage) -> Json:
     }
 
 
-def _is_question(item: Item) -> bool:
-    return isinstance(item, RemoteCallItem) and item.is_question
-
-
 def _generation(request: ResponsesRequest) -> Json:
     reasoning = request.reasoning
     summary = None if reasoning is None else reasoning.summary or reasoning.generate_summary
