@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,10 @@ from pydantic import TypeAdapter
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from catalogues import UPSTREAM_ENVIRONMENT, scripted_config
 from responses.event_client import fold_events
 from responses.event_grammar import assert_in_order
-from scripted_answers import Hang, chat_events, chat_stream, error_answer, sse_answer
+from scripted_answers import DONE, Barrier, Hang, chat_events, chat_stream, error_answer, sse_answer
 from scripted_upstream import ScriptedUpstream
 from service import Service
 from specification import assert_valid_event
@@ -231,6 +233,40 @@ async def test_a_frame_that_is_too_large_ends_the_connection(scripted: Service, 
             await socket.recv()
     assert caught.value.rcvd is not None
     assert caught.value.rcvd.code == 1009
+
+
+@pytest.mark.parametrize("grace_period_s", [20.0, 0.3], ids=["completes", "is broken off"])
+async def test_a_stopping_service_lets_an_answer_end_and_closes(
+    upstream: ScriptedUpstream, tmp_path: Path, grace_period_s: float
+) -> None:
+    completes = grace_period_s > 1
+    barrier = Barrier()
+    events = chat_events(["Hello", " you"])
+    upstream.answer(sse_answer([*events[:2], barrier, *events[2:], DONE]), path=CHAT)
+    config = scripted_config(upstream.base_url).replace("[server]", f"[server]\ngrace_period_s = {grace_period_s}")
+    service = Service(tmp_path / "stopping", config, environment=UPSTREAM_ENVIRONMENT).start().wait_ready()
+    try:
+        async with connected(service) as idle, connected(service) as socket:
+            await send(socket)
+            await asyncio.to_thread(upstream.wait_requests)
+            assert (await read(socket))["type"] == "response.created"
+            assert service.process is not None
+            service.process.terminate()
+            with pytest.raises(ConnectionClosed):
+                await asyncio.wait_for(idle.recv(), 5)
+            if completes:
+                barrier.release()
+            last = await read(socket)
+            while last["type"] not in {"response.completed", "response.failed"}:
+                last = await read(socket)
+            assert last["type"] == ("response.completed" if completes else "response.failed")
+            with pytest.raises(ConnectionClosed) as caught:
+                await asyncio.wait_for(socket.recv(), 5)
+            assert caught.value.rcvd is not None
+            assert caught.value.rcvd.code == 1012
+        assert await asyncio.to_thread(service.process.wait, 10) == 0
+    finally:
+        service.destroy()
 
 
 async def test_openais_client_needs_nothing_else(scripted: Service, upstream: ScriptedUpstream) -> None:
