@@ -40,6 +40,7 @@ EXTENSIONS: Mapping[Document, Mapping[str, frozenset[str]]] = {
         "InputTokensDetails": frozenset({"cache_write_tokens"}),
         "ResponseFunctionCallArgumentsDoneStreamingEvent": frozenset({"name"}),
         "ReasoningBody": frozenset({"status"}),
+        "FunctionCall": frozenset({"namespace"}),
         "ResponseResource": frozenset({"conversation", "user"}),
         "ResponseRefusalDeltaStreamingEvent": frozenset({"obfuscation"}),
     },

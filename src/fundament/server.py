@@ -19,8 +19,9 @@ import uvloop
 from msgspec import Struct
 
 from fundament.api.app import build_app
+from fundament.api.desk import Desk
 from fundament.api.http import http_protocol
-from fundament.api.responses import Desk
+from fundament.api.sockets import SocketProtocol
 from fundament.backends.client import Client
 from fundament.backends.gate import Gate
 from fundament.backends.profiles import EMBEDDED, PROFILES
@@ -94,7 +95,8 @@ async def serve(instructions: WorkerInstructions) -> None:
         uvicorn.Config(
             app,
             http=http_protocol(outbox),
-            ws="none",
+            ws=SocketProtocol,
+            ws_max_size=config.server.max_body_bytes,
             lifespan="off",
             access_log=False,
             log_config=None,

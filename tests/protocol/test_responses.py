@@ -205,7 +205,9 @@ def test_a_model_is_required() -> None:
 
 def test_a_type_that_is_not_among_the_tools_is_told_with_those_that_are() -> None:
     message, param, code = refused(validate, REQUEST | {"tools": [{"type": "telepathy"}]})
-    assert message.startswith("Invalid value: 'telepathy'. Supported values are: 'function', 'custom', 'mcp', ")
+    assert message.startswith(
+        "Invalid value: 'telepathy'. Supported values are: 'function', 'custom', 'namespace', 'mcp', "
+    )
     assert (param, code) == ("tools[0].type", "invalid_value")
 
 

@@ -180,7 +180,7 @@ def test_what_nobody_would_read_is_refused_by_name(name: str) -> None:
 def test_every_parameter_has_a_treatment() -> None:
     names = {name for name in TREATMENTS if "." not in name}
     assert names == set(ResponsesRequest.__struct_fields__)
-    assert names == openai_parameters() | open_responses_parameters()
+    assert names == openai_parameters() | open_responses_parameters() | {"client_metadata"}
 
 
 def openai_parameters() -> set[str]:
@@ -209,6 +209,7 @@ def test_what_the_responses_api_serves_itself_does_not_reach_the_chat() -> None:
         "stream_options": {"include_obfuscation": False},
         "previous_response_id": "resp_1",
         "max_tool_calls": 1,
+        "client_metadata": {"session_id": "s"},
     }
     assert translated(**served) == translated()
 

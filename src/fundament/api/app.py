@@ -18,6 +18,7 @@ from fundament.api.conversations import (
     RetrieveItem,
     UpdateConversation,
 )
+from fundament.api.desk import Desk
 from fundament.api.docs import docs
 from fundament.api.edge import Edge
 from fundament.api.health import Live, Ready
@@ -28,10 +29,10 @@ from fundament.api.responses import (
     CancelResponse,
     CreateResponse,
     DeleteResponse,
-    Desk,
     ListInputItems,
     RetrieveResponse,
 )
+from fundament.api.responses_socket import ResponsesSocket
 from fundament.errors import NotFound
 
 BASES = ("/v2", "/v1")  # the same API on both
@@ -63,7 +64,8 @@ def build_app(desk: Desk) -> ASGIApp:
     served |= {"/health/live": Methods(GET=Live()), "/health/ready": Methods(GET=Ready(upstreams))}
     reference = {"/openapi.json": openapi(admission.catalogue.models), **docs()}
     served |= {path: Methods(GET=endpoint) for path, endpoint in reference.items()}
-    return Edge(Routes(served))
+    socket = ResponsesSocket(desk)
+    return Edge(Routes(served), {f"{base}/responses": socket for base in BASES})
 
 
 class Routes:

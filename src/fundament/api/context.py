@@ -8,9 +8,10 @@ import time
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from fundament.api.creation import settle
+from fundament.api.desk import Desk, ids
 from fundament.api.edge import send_json
 from fundament.api.requests import ClientLeft
-from fundament.api.responses import Desk, ids, settle
 from fundament.api.streaming import ClientWatch
 from fundament.errors import RequestError
 from fundament.protocol import responses

@@ -11,9 +11,9 @@ from urllib.parse import parse_qs
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from fundament.api.desk import Desk
 from fundament.api.edge import send_json
 from fundament.api.requests import ClientLeft
-from fundament.api.responses import Desk
 from fundament.errors import NotFound
 from fundament.gateway.state import Conversation
 from fundament.protocol.conversations import ConversationChange, ItemsToAdd, NewConversation, validate

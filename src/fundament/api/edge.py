@@ -4,14 +4,15 @@ It knows ASGI and the error tree; it does not know which routes exist.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fundament.errors import MethodNotAllowed, RequestError, ServerFailure
+from fundament.errors import MethodNotAllowed, NotFound, RequestError, ServerFailure
 
 Headers = Sequence[tuple[bytes, bytes]]
 JSON = (b"content-type", b"application/json")
@@ -46,14 +47,20 @@ def new_request_id() -> str:
 
 
 class Edge:
-    """Wraps the routes. `scope["request_id"]` is the id that the answer carries as `x-request-id`."""
+    """Wraps the routes. `scope["request_id"]` is the id that the answer carries as `x-request-id`.
 
-    def __init__(self, app: ASGIApp) -> None:
+    `sockets` are the endpoints of WebSockets, by path.
+    """
+
+    def __init__(self, app: ASGIApp, sockets: Mapping[str, ASGIApp] = MappingProxyType({})) -> None:
         self._app = app
+        self._sockets = sockets
         self._log: Any = structlog.get_logger("fundament.api")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await self._connect(scope, receive, send)
             return
         request_id = scope["request_id"] = new_request_id()
         started = False
@@ -79,6 +86,31 @@ class Edge:
             failure = ServerFailure("The server had an error while processing your request. Please retry.")
             await send_json(send_with_id, error_body(failure), status=failure.status)
 
+    async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket: what is raised before it is accepted is an HTTP answer to the handshake."""
+        request_id = scope["request_id"] = new_request_id()
+        accepted = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal accepted
+            if message["type"] == "websocket.accept":
+                accepted = True
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            await self._sockets.get(scope["path"], _no_socket)(scope, receive, send_with_id)
+        except RequestError as failure:
+            if accepted:
+                raise
+            self._note(scope, failure)
+            headers = [JSON, (b"x-request-id", request_id.encode()), *error_headers(failure)]
+            await send({"type": "websocket.http.response.start", "status": failure.status, "headers": headers})
+            await send({"type": "websocket.http.response.body", "body": error_body(failure)})
+        except Exception:  # noqa: BLE001 - the edge, as above
+            self._log.exception("request_failed", request_id=request_id, path=scope["path"])
+            await send({"type": "websocket.close", "code": 1011})
+
     def _note(self, scope: Scope, failure: RequestError) -> None:
         if failure.status >= 500:
             self._log.warning(
@@ -89,3 +121,7 @@ class Edge:
                 code=failure.code,
                 error=failure.message,
             )
+
+
+async def _no_socket(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's signature
+    raise NotFound(f"Invalid URL (WebSocket {scope['path']})", code="unknown_url")

@@ -81,7 +81,11 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
         except httptools.HttpParserUpgrade as upgrade:
-            self._decline_upgrade(data[upgrade.args[0] :])
+            if self._should_upgrade() and self.parser.get_method() == b"GET":
+                self._stop_head_timer()
+                self.handle_websocket_upgrade()
+            else:
+                self._decline_upgrade(data[upgrade.args[0] :])
         else:
             self._bound_head()
 
@@ -106,7 +110,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
-            return  # `data_received` will come back without it
+            self.scope["method"] = "GET"  # `data_received` will come back without the offer if it is not taken
+            return
         self._stop_head_timer()
         self._head_bytes = _HEAD_IS_COMPLETE
         cast("dict[str, Any]", self.scope)["connection"] = self

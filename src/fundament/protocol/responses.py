@@ -80,6 +80,7 @@ class ResponsesRequest(Closed):
     model: str
     input: str | list[Item] | None = None
     background: bool | None = None
+    client_metadata: dict[str, Any] | None = None
     context_management: list[dict[str, Any]] | None = None
     conversation: str | ConversationId | None = None
     frequency_penalty: Penalty | None = None

@@ -71,6 +71,7 @@ class FunctionCall(Closed, tag_field="type", tag="function_call"):
     call_id: CallId
     name: str
     arguments: str
+    namespace: str | None = None
     id: str | None = None
     status: ItemStatus | None = None
 
@@ -86,6 +87,7 @@ class CustomToolCall(Closed, tag_field="type", tag="custom_tool_call"):
     call_id: CallId
     name: str
     input: str
+    namespace: str | None = None
     id: str | None = None
     status: ItemStatus | None = None
 

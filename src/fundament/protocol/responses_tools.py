@@ -27,6 +27,14 @@ class CustomTool(Closed, tag_field="type", tag="custom"):
     format: dict[str, Any] | None = None
 
 
+class NamespaceTool(Closed, tag_field="type", tag="namespace"):
+    """Functions and custom tools of the client with a name in common, which their calls name, too."""
+
+    name: Annotated[str, Meta(min_length=1)]
+    description: str
+    tools: Annotated[list[FunctionTool | CustomTool], Meta(min_length=1)]
+
+
 class McpToolFilter(Closed):
     read_only: bool | None = None
     tool_names: list[str] | None = None
@@ -84,10 +92,6 @@ class LocalShellTool(HostedTool, tag_field="type", tag="local_shell"):
     pass
 
 
-class NamespaceTool(HostedTool, tag_field="type", tag="namespace"):
-    pass
-
-
 class ProgrammaticToolCallingTool(HostedTool, tag_field="type", tag="programmatic_tool_calling"):
     pass
 
@@ -125,7 +129,6 @@ Hosted = (
     | FileSearchTool
     | ImageGenerationTool
     | LocalShellTool
-    | NamespaceTool
     | ProgrammaticToolCallingTool
     | ShellTool
     | ToolSearchTool
@@ -134,7 +137,7 @@ Hosted = (
     | WebSearchPreviewTool
     | DatedWebSearchPreviewTool
 )
-Tool = FunctionTool | CustomTool | McpTool | Hosted
+Tool = FunctionTool | CustomTool | NamespaceTool | McpTool | Hosted
 
 
 class FunctionChoice(Closed, tag_field="type", tag="function"):

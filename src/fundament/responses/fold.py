@@ -27,6 +27,8 @@ from fundament.responses.items import (
     shown_logprobs,
 )
 from fundament.responses.remote_functions import RemoteFunction, RemoteFunctions, RemoteResult
+from fundament.responses.resource import shown_usage
+from fundament.responses.tools import Named
 
 Event = dict[str, Any]
 Item = TextItem | CallItem | RemoteCallItem | ToolListItem
@@ -46,11 +48,18 @@ class ResponseFold:
     Args:
         response: the response object before anything happened (`new_response`).
         new_id: makes an id that begins with the given prefix and `_`.
+        namespaced: tools in namespaces, by their names in the chat.
     """
 
-    def __init__(self, response: Mapping[str, Any], new_id: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        response: Mapping[str, Any],
+        new_id: Callable[[str], str],
+        namespaced: Mapping[str, Named] = MappingProxyType({}),
+    ) -> None:
         self._response = dict(response)
         self._new_id = new_id
+        self._namespaced = namespaced
         self._events: list[Event] = []
         self._sequence_number = 0
         self._output: list[Json] = []  # all items but the open one; those in `waiting` as they are in progress
@@ -118,6 +127,10 @@ class ResponseFold:
             return self._end("incomplete", incomplete_details={"reason": _INCOMPLETE[reason]})
         if not self._has_answer():
             self._open_part("output_text")  # clients read output[0].content[0], also of an answer without words
+        return self._end("completed", completed_at=completed_at)
+
+    def finish_unanswered(self, completed_at: int) -> list[Event]:
+        """The model was not to be asked: the response has its input only."""
         return self._end("completed", completed_at=completed_at)
 
     # What happens between the turns of the model, where it has tools of MCP servers.
@@ -256,9 +269,10 @@ class ResponseFold:
             self._open_remote_call(self._functions[name])
             return
         self.hands_over = True
-        self._open_item(
-            CallItem(type, self._new_id(CALL_FORMS[type].prefix), piece.id or self._new_id("call"), name=name)
-        )
+        named = self._namespaced.get(name)
+        namespace, name = (None, name) if named is None else named
+        ids = (self._new_id(CALL_FORMS[type].prefix), piece.id or self._new_id("call"))
+        self._open_item(CallItem(type, *ids, name=name, namespace=namespace))
 
     def _open_remote_call(self, function: RemoteFunction, approval_request_id: str | None = None) -> None:
         self._close_item("completed")
@@ -369,27 +383,13 @@ class ResponseFold:
         return events
 
 
-def shown_usage(usage: Usage) -> Json:
-    """A chat's usage as OpenAI's `ResponseUsage`."""
-    return {
-        "input_tokens": usage.prompt_tokens,
-        "input_tokens_details": {
-            "cached_tokens": usage.cached_tokens,
-            "cache_write_tokens": usage.cache_write_tokens,
-        },
-        "output_tokens": usage.completion_tokens,
-        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-        "total_tokens": usage.total_tokens,
-    }
-
-
-def _is_question(item: Item) -> bool:
-    return isinstance(item, RemoteCallItem) and item.is_question
-
-
 def _error_code(failure: RequestError) -> str:
     """The failure by the names of OpenAI's `ResponseErrorCode`."""
     if failure.status == 429:
         return "rate_limit_exceeded"
     is_ours = failure.status >= 500 or isinstance(failure, RemoteServerFailure)
     return "server_error" if is_ours else "invalid_prompt"
+
+
+def _is_question(item: Item) -> bool:
+    return isinstance(item, RemoteCallItem) and item.is_question

@@ -95,6 +95,7 @@ class CallItem:
     id: str
     call_id: str
     name: str
+    namespace: str | None = None
     pieces: list[str] = field(default_factory=list[str])
 
     @property
@@ -102,7 +103,7 @@ class CallItem:
         return "".join(self.pieces)
 
     def shown(self, status: Status) -> Json:
-        return {
+        item: Json = {
             "id": self.id,
             "type": self.type,
             "status": status,
@@ -110,6 +111,7 @@ class CallItem:
             "name": self.name,
             CALL_FORMS[self.type].field: self.arguments,
         }
+        return item if self.namespace is None else {**item, "namespace": self.namespace}
 
 
 @dataclass(slots=True)

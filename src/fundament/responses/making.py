@@ -20,6 +20,7 @@ from fundament.responses.fold import Event, ResponseFold
 from fundament.responses.history import Json, typed
 from fundament.responses.remote import RemoteServers
 from fundament.responses.resource import new_response
+from fundament.responses.tools import namespaced, tool_paths
 from fundament.responses.translation import chat_request, responses_param
 from fundament.responses.turns import Turns
 
@@ -48,13 +49,14 @@ class Making:
         new_id: Callable[[str], str],
         allow_private: bool = False,
     ) -> None:
-        self.fold = ResponseFold(new_response(request, id=id, created_at=created_at), new_id)
+        tools = request.tools or []
+        self.fold = ResponseFold(new_response(request, id=id, created_at=created_at), new_id, namespaced(tools))
         self._servers: RemoteServers | None = None
         self._turns: Turns | None = None
         self._body: Json = {}
         items = self._items = typed(history)
-        if any(isinstance(tool, McpTool) for tool in request.tools or ()):
-            self._servers = RemoteServers(request.tools or (), allow_private=allow_private)
+        if any(isinstance(tool, McpTool) for tool in tools):
+            self._servers = RemoteServers(tools, allow_private=allow_private)
             self._turns = Turns(request, items, self.fold, ask=self._ask, servers=self._servers)
         else:
             self._body = chat_request(request, items)
@@ -98,7 +100,7 @@ class Making:
                     raise ContextLengthExceeded(overflow.context_tokens, overflow.prompt_tokens, "input") from None
                 body = {**body, "messages": shorter}
             except (InvalidRequest, UpstreamRefused) as refused:
-                raise _in_our_terms(refused) from None
+                raise self._in_our_terms(refused) from None
 
     async def _ask(self, body: Json) -> AsyncIterator[Chunk]:
         """One turn's chunks."""
@@ -119,7 +121,7 @@ class Making:
         try:
             return await self._backend.count(self._call(body, stream=True))
         except InvalidRequest as refused:
-            raise _in_our_terms(refused) from None
+            raise self._in_our_terms(refused) from None
 
     async def events(self) -> AsyncIterator[list[Event]]:
         """The events of a streamed answer, from the first to the last.
@@ -172,6 +174,12 @@ class Making:
         assert self._answer is not None, "open() comes first"  # noqa: S101 - for the type checker
         return self._answer
 
+    def _in_our_terms(self, refused: InvalidRequest | UpstreamRefused) -> RequestError:
+        """A chat's refusal, by the names of this API's parameters."""
+        if refused.param is not None:
+            refused.param = responses_param(refused.param, tool_paths(self._request.tools or []))
+        return refused
+
     def _call(self, body: Mapping[str, Any], *, stream: bool) -> Call:
         return Call(
             kind="chat",
@@ -193,13 +201,6 @@ async def _chunks(answer: Answer) -> AsyncIterator[Chunk]:
         for event in events.split(b"\n\n"):
             if event.startswith(b"data:") and (data := event[5:].lstrip()) != b"[DONE]":
                 yield decode_chunk(data)
-
-
-def _in_our_terms(refused: InvalidRequest | UpstreamRefused) -> RequestError:
-    """A chat's refusal, by the names of this API's parameters."""
-    if refused.param is not None:
-        refused.param = responses_param(refused.param)
-    return refused
 
 
 def _without_oldest(messages: list[Json], share: float) -> list[Json] | None:

@@ -31,6 +31,7 @@ from fundament.protocol.responses_items import (
 from fundament.responses.compaction import told
 from fundament.responses.items import Json
 from fundament.responses.remote_functions import chat_name, told_result
+from fundament.responses.tools import name_in_chat
 
 
 class Chat:
@@ -60,10 +61,10 @@ class Chat:
             case Message():
                 self._add_message(item, path)
             case FunctionCall():
-                function = {"name": item.name, "arguments": item.arguments}
+                function = {"name": name_in_chat(item.namespace, item.name), "arguments": item.arguments}
                 self._add_call({"id": item.call_id, "type": "function", "function": function})
             case CustomToolCall():
-                custom = {"name": item.name, "input": item.input}
+                custom = {"name": name_in_chat(item.namespace, item.name), "input": item.input}
                 self._add_call({"id": item.call_id, "type": "custom", "custom": custom})
             case FunctionCallOutput() | CustomToolCallOutput():
                 self._add_result(item.call_id, _text_only(item.output, f"{path}.output"))

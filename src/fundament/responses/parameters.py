@@ -34,6 +34,7 @@ _SERVED = Treatment("served")
 TREATMENTS: Mapping[str, Treatment] = MappingProxyType(
     {
         "background": _SERVED,
+        "client_metadata": Treatment("no effect", why="what OpenAI's own agents tell about themselves"),
         "context_management": Treatment("refused", why="a conversation is compacted by `POST /responses/compact`"),
         "conversation": _SERVED,
         "frequency_penalty": Treatment("passed", "frequency_penalty"),

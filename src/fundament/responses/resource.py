@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from fundament.protocol.responses import ResponsesRequest, TextOptions
+from fundament.protocol.usage import Usage
 from fundament.responses.tools import shown_tools
 
 Json = dict[str, Any]
@@ -40,6 +41,20 @@ def new_response(request: ResponsesRequest, *, id: str, created_at: int) -> Json
     if request.user is not None:
         response["user"] = request.user
     return response | _generation(request)
+
+
+def shown_usage(usage: Usage) -> Json:
+    """A chat's usage as OpenAI's `ResponseUsage`."""
+    return {
+        "input_tokens": usage.prompt_tokens,
+        "input_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+        },
+        "output_tokens": usage.completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": usage.total_tokens,
+    }
 
 
 def _generation(request: ResponsesRequest) -> Json:

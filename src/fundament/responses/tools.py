@@ -1,11 +1,12 @@
 """The tools of a response as a chat has them, and as the response object shows them.
 
-It knows both shapes, and what `strict` means where a request leaves it out; it does not run tools.
+It knows both shapes, and what `strict` means where a request leaves it out; it does not run tools. A chat has no
+namespaces: a tool in one gets a name made of both.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
@@ -18,6 +19,7 @@ from fundament.protocol.responses_tools import (
     FunctionTool,
     McpChoice,
     McpTool,
+    NamespaceTool,
     Tool,
     ToolChoice,
 )
@@ -25,6 +27,13 @@ from fundament.responses.remote_functions import RemoteFunctions
 
 Json = dict[str, Any]
 _SECRETS = frozenset({"authorization", "headers"})
+
+
+class Named(NamedTuple):
+    """A tool within a namespace, as calls of the Responses API name it."""
+
+    namespace: str
+    name: str
 
 
 def chat_tools(tools: Sequence[Tool], functions: RemoteFunctions | None = None) -> list[Json]:
@@ -40,8 +49,32 @@ def chat_tools(tools: Sequence[Tool], functions: RemoteFunctions | None = None) 
         if isinstance(tool, McpTool) and functions is not None:
             made += [one.chat_tool for one in functions.values() if one.server_label == tool.server_label]
         else:
-            made.append(_chat_tool(tool, functions, f"tools[{position}]"))
+            made += _chat_tools(tool, functions, f"tools[{position}]")
     return made
+
+
+def tool_paths(tools: Sequence[Tool]) -> list[str]:
+    """Where each tool of the chat is in the request."""
+    paths: list[str] = []
+    for position, tool in enumerate(tools):
+        inside = range(len(tool.tools)) if isinstance(tool, NamespaceTool) else None
+        paths += [f"tools[{position}]"] if inside is None else [f"tools[{position}].tools[{at}]" for at in inside]
+    return paths
+
+
+def namespaced(tools: Sequence[Tool]) -> dict[str, Named]:
+    """The tools in namespaces, by their names in a chat."""
+    return {
+        name_in_chat(tool.name, inner.name): Named(tool.name, inner.name)
+        for tool in tools
+        if isinstance(tool, NamespaceTool)
+        for inner in tool.tools
+    }
+
+
+def name_in_chat(namespace: str | None, name: str) -> str:
+    """What a tool is called in a chat."""
+    return name if namespace is None else f"{namespace}__{name}"
 
 
 def chat_tool_choice(choice: ToolChoice, functions: RemoteFunctions | None = None) -> str | Json:
@@ -78,25 +111,39 @@ def is_strict(tool: FunctionTool) -> bool:
 def unsupported(type: str, param: str) -> InvalidRequest:
     """The refusal of a tool of this type."""
     return InvalidRequest(
-        f"Unsupported tool type: '{type}'. This model takes tools of the types 'function', 'custom' and 'mcp'.",
+        f"Unsupported tool type: '{type}'. This model takes tools of the types 'function', 'custom', "
+        "'namespace' and 'mcp'.",
         param=param,
         code="unsupported_value",
     )
 
 
-def _chat_tool(tool: Tool, functions: RemoteFunctions | None, path: str) -> Json:
-    if not isinstance(tool, FunctionTool | CustomTool):
+def _chat_tools(tool: Tool, functions: RemoteFunctions | None, path: str) -> list[Json]:
+    if isinstance(tool, NamespaceTool):
+        named = [(inner, name_in_chat(tool.name, inner.name), _described(tool, inner)) for inner in tool.tools]
+    elif isinstance(tool, FunctionTool | CustomTool):
+        named = [(tool, tool.name, tool.description)]
+    else:
         raise unsupported(_type_of(tool), f"{path}.type")
-    if functions is not None and tool.name in functions:
-        raise InvalidRequest(
-            f"Invalid '{path}.name': the tool of an MCP server is called '{tool.name}' as well.",
-            param=f"{path}.name",
-            code="invalid_value",
-        )
+    for _, name, _ in named:
+        if functions is not None and name in functions:
+            raise InvalidRequest(
+                f"Invalid '{path}.name': the tool of an MCP server is called '{name}' as well.",
+                param=f"{path}.name",
+                code="invalid_value",
+            )
+    return [_chat_tool(inner, name, description) for inner, name, description in named]
+
+
+def _described(namespace: NamespaceTool, tool: FunctionTool | CustomTool) -> str:
+    return "\n\n".join(filter(None, (namespace.description, tool.description)))
+
+
+def _chat_tool(tool: FunctionTool | CustomTool, name: str, description: str | None) -> Json:
     if isinstance(tool, FunctionTool):
-        described = _without_nones(name=tool.name, description=tool.description, parameters=tool.parameters)
+        described = _without_nones(name=name, description=description, parameters=tool.parameters)
         return {"type": "function", "function": {**described, "strict": is_strict(tool)}}
-    described = _without_nones(name=tool.name, description=tool.description, format=_chat_format(tool.format))
+    described = _without_nones(name=name, description=description, format=_chat_format(tool.format))
     return {"type": "custom", "custom": described}
 
 
@@ -144,6 +191,9 @@ def _shown_tool(tool: Tool) -> Json:
             "parameters": tool.parameters,
             "strict": is_strict(tool),
         }
+    if isinstance(tool, NamespaceTool):
+        inside = [_shown_tool(inner) for inner in tool.tools]
+        return {"type": "namespace", "name": tool.name, "description": tool.description, "tools": inside}
     fields: Json = msgspec.to_builtins(tool)
     if isinstance(tool, McpTool) and tool.server_url is not None:
         fields["server_url"] = _without_path(tool.server_url)

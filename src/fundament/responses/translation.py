@@ -66,12 +66,19 @@ _CHAT_PATHS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def responses_param(chat_param: str) -> str:
-    """The parameter of the Responses API that a chat's `param` came from."""
+def responses_param(chat_param: str, tools: Sequence[str] = ()) -> str:
+    """The parameter of the Responses API that a chat's `param` came from.
+
+    Args:
+        tools: where each tool of the chat is in the request; by default, each in its own place.
+    """
     for pattern, replacement in _CHAT_PATHS.items():
         chat_param, count = re.subn(pattern, replacement, chat_param)
         if count:
             break
+    tool = re.match(r"tools\[(\d+)\]", chat_param)
+    if tool is not None and int(tool[1]) < len(tools):
+        return tools[int(tool[1])] + chat_param[tool.end() :]
     return chat_param
 
 

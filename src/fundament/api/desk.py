@@ -1,0 +1,57 @@
+"""What the endpoints of the Responses API share: the parts behind them, and how a request is read and an id is made.
+
+It knows no endpoint.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.types import Receive, Scope
+
+from fundament.api.requests import decode_object, header, read_body
+from fundament.backends.upstream import Upstream
+from fundament.errors import NotFound
+from fundament.gateway.admission import Admission
+from fundament.gateway.keys import KeyRecord
+from fundament.gateway.meter import Meter
+from fundament.gateway.state import StateStore, StoredResponse
+from fundament.responses.background import Background
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What the endpoints of the Responses API share."""
+
+    admission: Admission
+    upstreams: Mapping[str, Upstream]
+    meter: Meter
+    store: StateStore
+    background: Background
+    max_body_bytes: int
+    allow_private_addresses: bool = False
+
+    async def key(self, scope: Scope) -> KeyRecord:
+        return await self.admission.authenticate(header(scope, b"authorization"))
+
+    async def body(self, scope: Scope, receive: Receive) -> dict[str, Any]:
+        return decode_object(await read_body(scope, receive, self.max_body_bytes) or b"{}")
+
+    async def find(self, owner: str, id: str) -> StoredResponse:
+        """Raises NotFound: `owner` has no such response."""
+        stored = await self.store.find(owner, id)
+        if stored is None:
+            raise response_not_found(id)
+        return stored
+
+
+def ids(request_id: str) -> Callable[[str], str]:
+    """Makes ids that begin with a prefix, all of one request alike and none twice."""
+    seed = request_id.removeprefix("req_")
+    numbers = itertools.count()
+    return lambda prefix: f"{prefix}_{seed}{next(numbers):04x}"
+
+
+def response_not_found(id: str) -> NotFound:
+    return NotFound(f"Response with id '{id}' not found.", param="response_id", code="response_not_found")
