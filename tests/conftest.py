@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import openai
 import pytest
+from hypothesis import settings
 
 from catalogues import UPSTREAM_ENVIRONMENT, embedded_config, scripted_config
 from databases import PostgreSQL
@@ -20,6 +21,9 @@ from fundament.storage.database import upgrade
 from scripted_upstream import ScriptedUpstream
 from service import Service
 
+# How long an example takes depends on the machine and on who else uses it; speed is measured by benchmarks.
+settings.register_profile("fundament", deadline=None)
+settings.load_profile("fundament")
 MISSING = pytest.StashKey[dict[str, None]]()
 
 

@@ -50,6 +50,7 @@ DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
         "tools": "The functions that the model may call.",
         "ChatRequest.top_logprobs": "How many alternatives to show for each token; needs `logprobs`.",
         "top_p": "Choose among the likeliest tokens that together have this probability.",
+        "client_metadata": "What a client tells of itself. Taken, and not read.",
         "chat_template_kwargs": "Settings of the model's chat template. Not OpenAI's; docs/parameters.md says where.",
         "grammar": "A grammar that the answer is held to, in GBNF or Lark. Not OpenAI's; for the embedded engine.",
         "min_p": "Tokens less likely than this part of the likeliest are left out. Not OpenAI's.",
