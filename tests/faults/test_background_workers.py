@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from catalogues import UPSTREAM_ENVIRONMENT, scripted_config
+from databases import PostgreSQL
 from lines import Line, Lines
 from responding import (
     PATH,
@@ -247,3 +248,24 @@ def test_after_everything_was_killed_everything_is_told(
     assert time.monotonic() - started_at < WITHIN_S
     assert_told_as_failed(service, running, begun)
     service.stop()
+
+
+def test_an_end_that_the_database_does_not_take_is_kept_when_it_is_back(
+    postgresql: PostgreSQL, cleared_url: str, tmp_path: Path, upstream: ScriptedUpstream, barrier: Barrier
+) -> None:
+    config = f'[storage]\ndatabase = "{cleared_url}"\n' + scripted_config(upstream.base_url)
+    with Service(tmp_path / "service", config, environment=UPSTREAM_ENVIRONMENT) as service:
+        upstream.answer(saying("Once ", "upon ", "a time.", pause=[barrier]))
+        id = respond(service, "A story!", background=True)["id"]
+        assert barrier.reached.wait(5)
+        postgresql.stop()
+        try:
+            barrier.release()
+            assert wait_until(lambda: "background_response_not_kept" in service.log_text(), 5)
+        finally:
+            postgresql.start()
+        response = ended(service, id)
+        assert (response["status"], output_text(response)) == ("completed", "Once upon a time.")
+        assert whole_stream(resumed(service, id))[-1]["response"] == response
+        [record] = usage_records(service, id)
+        assert record["outcome"] == "completed"

@@ -39,6 +39,7 @@ class Job:
         self.making = making
         self.events: list[tuple[int, bytes]] = []
         self.flushed = 0  # how many of the events the store has: others are told to nobody, they could be lost
+        self.ending = False
         self.ended = False
         self.cancelled = False
         self.task: asyncio.Task[None] | None = None
@@ -55,6 +56,11 @@ class Job:
     async def changed(self) -> None:
         await self._changed.wait()
 
+    def interrupt(self) -> None:
+        """Breaks the making off. One that comes to its end already is left to it."""
+        if self.task is not None and not self.ending:
+            self.task.cancel()
+
 
 class Background:
     """The jobs of this process, and the look after those of processes that died."""
@@ -63,6 +69,7 @@ class Background:
         self.runner = f"runner_{secrets.token_hex(12)}"
         self._store = store
         self._jobs: dict[str, Job] = {}
+        self._closing = False
         self._log: Any = structlog.get_logger(__name__)
 
     async def start(self, stored: StoredResponse, making: Making, settle: Settle) -> Job:
@@ -122,8 +129,8 @@ class Background:
                 return cancelled.response
             return (await self._store.find(stored.owner, stored.id) or stored).response
         job.cancelled = True
+        job.interrupt()
         if job.task is not None:
-            job.task.cancel()
             await asyncio.wait([job.task])
         return job.stored.response
 
@@ -131,9 +138,9 @@ class Background:
         """Whether `owner` had such a response; one that is being made is given up."""
         deleted = await self._store.delete(owner, id)
         job = self._jobs.get(id)
-        if deleted and job is not None and job.task is not None:
+        if deleted and job is not None:
             job.cancelled = True
-            job.task.cancel()
+            job.interrupt()
         return deleted
 
     async def run(self) -> None:
@@ -148,10 +155,11 @@ class Background:
                     await self._end_orphan(orphan)
 
     async def close(self) -> None:
-        """Ends the jobs of this process, as failed: the service stops."""
+        """Ends the jobs of this process, as failed: the service stops. Another process ends what cannot be kept."""
+        self._closing = True
+        for job in self._jobs.values():
+            job.interrupt()
         tasks = [job.task for job in self._jobs.values() if job.task is not None]
-        for task in tasks:
-            task.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
@@ -174,6 +182,7 @@ class Background:
             failure = None if job.cancelled else stopping
             last = fold.cancel() if job.cancelled else fold.fail(stopping)
         finally:
+            job.ending = True
             await job.making.close()
             settle(job.making, failure)
         flusher.cancel()
@@ -205,27 +214,34 @@ class Background:
         stored.response = job.making.fold.response
         stored.runner = None
         job.events += [(event["sequence_number"], sse(event)) for event in last]
+        while not await self._is_kept(job) and not self._closing:  # noqa: ASYNC110 - the database tells nobody when it is back
+            await asyncio.sleep(BEAT_S)
+        self._jobs.pop(stored.id, None)
+        job.ended = True
+        job.wake()
+
+    async def _is_kept(self, job: Job) -> bool:
+        """Whether the end of the job's response is in the store: this one, or that which another process gave it."""
+        stored = job.stored
         try:
             # In one transaction: nobody sees the last events without the end, nor the end without them.
             new, items = job.events[job.flushed :], conversation_items(stored)
             if await self._store.replace(stored, self.runner, new, items):
                 job.flushed = len(job.events)
             elif (kept := await self._store.find(stored.owner, stored.id)) is not None:
-                stored.response = kept.response  # another process has ended it
+                stored.response = kept.response
         except Unavailable as error:
-            # Its runner will be silent about it, and it will be found as an orphan.
             self._log.error("background_response_not_kept", response=stored.id, error=error.message)
-        self._jobs.pop(stored.id, None)
-        job.ended = True
-        job.wake()
+            return False
+        return True
 
     async def _drop_those_taken_away(self) -> None:
         """Ends jobs whose response was cancelled or deleted by another process."""
         for job in tuple(self._jobs.values()):
             kept = await self._store.find(job.stored.owner, job.stored.id)
-            if (kept is None or kept.runner != self.runner) and job.task is not None and not job.ended:
+            if kept is None or kept.runner != self.runner:
                 job.cancelled = True
-                job.task.cancel()
+                job.interrupt()
 
     async def _end_orphan(self, stored: StoredResponse) -> None:
         failure = ServerFailure("The process that made the response ended. Please try again.", code="server_error")
