@@ -82,6 +82,7 @@ def execute(codex: Path, service: Service, directory: Path, task: str, *, socket
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert "Falling back" not in done.stderr, done.stderr  # from WebSockets to HTTP
     return done.stdout.strip()
 
 

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fundament.errors import MethodNotAllowed, NotFound, RequestError, ServerFailure
 
 Headers = Sequence[tuple[bytes, bytes]]
+_FAULT = "The server had an error while processing your request. Please retry."
 JSON = (b"content-type", b"application/json")
 # Unique, not secret: a generator of our own spares a system call a request. Seeded anew in each process.
 _random_bits = random.Random().getrandbits  # noqa: S311 - names requests, guards nothing
@@ -83,7 +84,7 @@ class Edge:
             self._log.exception("request_failed", request_id=request_id, path=scope["path"])
             if started:
                 raise
-            failure = ServerFailure("The server had an error while processing your request. Please retry.")
+            failure = ServerFailure(_FAULT)
             await send_json(send_with_id, error_body(failure), status=failure.status)
 
     async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,12 +105,18 @@ class Edge:
             if accepted:
                 raise
             self._note(scope, failure)
-            headers = [JSON, (b"x-request-id", request_id.encode()), *error_headers(failure)]
-            await send({"type": "websocket.http.response.start", "status": failure.status, "headers": headers})
-            await send({"type": "websocket.http.response.body", "body": error_body(failure)})
+            await self._decline(request_id, failure, send)
         except Exception:  # noqa: BLE001 - the edge, as above
             self._log.exception("request_failed", request_id=request_id, path=scope["path"])
-            await send({"type": "websocket.close", "code": 1011})
+            if accepted:
+                await send({"type": "websocket.close", "code": 1011})
+            else:
+                await self._decline(request_id, ServerFailure(_FAULT), send)
+
+    async def _decline(self, request_id: str, failure: RequestError, send: Send) -> None:
+        headers = [JSON, (b"x-request-id", request_id.encode()), *error_headers(failure)]
+        await send({"type": "websocket.http.response.start", "status": failure.status, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": error_body(failure)})
 
     def _note(self, scope: Scope, failure: RequestError) -> None:
         if failure.status >= 500:
