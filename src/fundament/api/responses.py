@@ -5,6 +5,7 @@ It joins admission, history, making and keeping in their order; it knows HTTP an
 
 import asyncio
 import itertools
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from fundament.responses.making import Making
 from fundament.responses.pages import page_of
 
 _encode = msgspec.json.Encoder().encode
+_NUMBER = re.compile("-?[0-9]{1,18}")  # what a database takes
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -328,9 +330,8 @@ def _flag(query: Mapping[str, list[str]], name: str) -> bool:
 
 def _number(query: Mapping[str, list[str]], name: str) -> int:
     value = query.get(name, ["-1"])[-1]
-    try:
-        return int(value)
-    except ValueError:
+    if not _NUMBER.fullmatch(value):
         raise InvalidRequest(
             f"Invalid '{name}': expected an integer, but got {value!r}.", param=name, code="invalid_value"
-        ) from None
+        )
+    return int(value)
