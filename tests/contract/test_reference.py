@@ -184,6 +184,12 @@ def test_events_are_told_again_as_the_reference_says(embedded: Service, known: C
         assert_fits(content["schema"], event)
 
 
+@pytest.mark.parametrize("after", ["x", "1_0", "9" * 23, "9" * 5000, "%20"])
+def test_a_place_that_is_none_is_refused(embedded: Service, known: Callable[[str], str], after: str) -> None:
+    reply = embedded.request("GET", known(f"/v2/responses/{RESPONSE_ID}?stream=true&starting_after={after}"))
+    assert (reply.status, reply.error["param"], reply.error["code"]) == (400, "starting_after", "invalid_value")
+
+
 @pytest.mark.parametrize("limit", [0, 101, "x"])
 def test_a_page_is_as_long_as_the_reference_says(
     embedded: Service, known: Callable[[str], str], limit: int | str

@@ -4,6 +4,7 @@ It knows HTTP and who may see what; how a response is made while its client wait
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from urllib.parse import parse_qs
 
@@ -24,6 +25,7 @@ from fundament.responses.making import Making
 from fundament.responses.pages import page_of
 
 _encode = msgspec.json.Encoder().encode
+_NUMBER = re.compile("-?[0-9]{1,18}")  # what a database takes
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -176,9 +178,8 @@ def _flag(query: Mapping[str, list[str]], name: str) -> bool:
 
 def _number(query: Mapping[str, list[str]], name: str) -> int:
     value = query.get(name, ["-1"])[-1]
-    try:
-        return int(value)
-    except ValueError:
+    if not _NUMBER.fullmatch(value):
         raise InvalidRequest(
             f"Invalid '{name}': expected an integer, but got {value!r}.", param=name, code="invalid_value"
-        ) from None
+        )
+    return int(value)

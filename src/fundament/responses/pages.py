@@ -1,5 +1,6 @@
 """Lists of items in pages, as OpenAI's `ListInputItems` has them: `limit`, `order`, `after`. It knows no storage."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ from fundament.gateway.state import Order
 Json = dict[str, Any]
 DEFAULT_LIMIT = 20
 LIMIT = 100
+_NUMBER = re.compile("[0-9]{1,4}")
 Query = Mapping[str, list[str]]
 
 
@@ -19,7 +21,7 @@ def page_settings(query: Query) -> tuple[int, Order, str | None]:
         InvalidRequest: a value that they cannot have, by name.
     """
     text = query.get("limit", [str(DEFAULT_LIMIT)])[-1]
-    if not text.isdigit() or not 1 <= int(text) <= LIMIT:
+    if not _NUMBER.fullmatch(text) or not 1 <= int(text) <= LIMIT:
         raise InvalidRequest(
             f"Invalid 'limit': expected an integer from 1 to {LIMIT}, but got {text!r}.",
             param="limit",
