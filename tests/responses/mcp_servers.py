@@ -67,7 +67,7 @@ class Serving:
             self._record, log_level="critical", interface="asgi3", timeout_graceful_shutdown=1, ws="none", **options
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
+        self._thread = threading.Thread(target=self._serve, daemon=True)
 
     @property
     def url(self) -> str:
@@ -87,6 +87,14 @@ class Serving:
         self._server.should_exit = self._server.force_exit = True
         self._thread.join(10)
         self._socket.close()
+
+    def _serve(self) -> None:
+        try:
+            self._server.run([self._socket])
+        except Exception:
+            # Sessions that are cut off in the middle complain about their end.
+            if not self._server.force_exit:
+                raise
 
     async def _record(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
