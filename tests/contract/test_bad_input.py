@@ -327,7 +327,7 @@ def test_completions_are_checked_as_well(scripted: Service, embedded: Service, u
             ({}, "prompt", "missing_required_parameter"),
             ({"prompt": 5}, "prompt", "invalid_type"),
             ({"prompt": "x", "temperature": 2.5}, "temperature", "decimal_above_max_value"),
-            ({"prompt": "x", "max_tokens": 0}, "max_tokens", "integer_below_min_value"),
+            ({"prompt": "x", "max_tokens": -1}, "max_tokens", "integer_below_min_value"),
             ({"prompt": "x", "logprobs": 6}, "logprobs", "integer_above_max_value"),
         ]:
             error = error_of(service.post("/v2/completions", {"model": model, **fields}), 400)
