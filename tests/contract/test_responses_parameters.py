@@ -18,7 +18,7 @@ from specification import SPECIFICATION, assert_valid_response
 
 PATH = "/v2/responses"
 EMBEDDED, BOUGHT = "SmolLM2-135M-Instruct", "gpt-4.1"
-OPEN_RESPONSES = {"frequency_penalty", "presence_penalty"}
+OTHERS = {"frequency_penalty", "presence_penalty", "client_metadata"}  # Open Responses', and of OpenAI's own agents
 ROWS = responses_parameters()
 CHAT_ROWS = {row.name: row for row in parameters() if row.endpoint == "chat"}
 
@@ -34,6 +34,7 @@ CHAT_TOOLS = [
 # A value that asks for something, and what it needs beside it.
 ASKING: dict[str, dict[str, Any]] = {
     "background": {"background": True},
+    "client_metadata": {"client_metadata": {"session": "a"}},
     "context_management": {"context_management": [{"type": "compaction"}]},
     "conversation": {},  # `earlier` makes one
     "frequency_penalty": {"frequency_penalty": 0.5},
@@ -128,7 +129,7 @@ def bought(scripted: Service, upstream: ScriptedUpstream) -> Service:
 
 def test_every_parameter_of_openais_document_has_a_row() -> None:
     document = Document(json.loads(SPECIFICATION.read_bytes()))
-    wanted = set(document.fields(document.schema("CreateResponse"))) | OPEN_RESPONSES
+    wanted = set(document.fields(document.schema("CreateResponse"))) | OTHERS
     wanted |= {f"reasoning.{name}" for name in document.fields(document.schema("Reasoning"))}
     wanted |= {f"text.{name}" for name in document.fields(document.schema("ResponseTextParam"))}
     assert sorted(wanted) == sorted(row.name for row in ROWS)
@@ -188,6 +189,7 @@ def test_every_type_of_tool_and_of_item_has_a_row() -> None:
 TOOL_FIELDS: dict[str, dict[str, Any]] = {
     "function": FUNCTION,
     "custom": {"name": "look"},
+    "namespace": {"name": "eyes", "description": "Sees", "tools": [FUNCTION]},
     "mcp": {"server_label": "a", "server_url": "http://127.0.0.1:9/mcp"},
 }
 
@@ -203,7 +205,8 @@ def test_a_tool_is_taken_where_the_page_says_so(
         param = "tools[0].server_url" if kind == "mcp" else "tools[0].type"  # servers that answer: test_turns.py
         assert (reply.status, reply.error["param"]) == (400, param)
         return
-    assert [one["type"] for one in asked_upstream(bought, upstream, body)["tools"]] == [kind]
+    as_chat = "function" if kind == "namespace" else kind
+    assert [one["type"] for one in asked_upstream(bought, upstream, body)["tools"]] == [as_chat]
     own = embedded.post(PATH, body | {"model": EMBEDDED})
     if word == "honoured":
         assert own.status == 200, own.body
