@@ -6,7 +6,7 @@ import pytest
 
 from fundament.errors import InvalidRequest
 from fundament.protocol.responses import parse_items, validate, validate_compact
-from fundament.responses.compaction import compacted, summary_request, told
+from fundament.responses.compaction import SUMMARY_TOKENS, compacted, summary_of, summary_request, told
 from fundament.responses.translation import chat_request
 
 SAID: list[dict[str, Any]] = [
@@ -45,6 +45,13 @@ def test_the_summary_is_asked_for_after_all_that_was_said() -> None:
     assert [message["role"] for message in body["messages"]] == ["system", "assistant", "user", "user"]
     assert "Summarize the conversation above" in body["messages"][-1]["content"]
     assert body["prompt_cache_key"] == "k"
+    assert body["max_completion_tokens"] == SUMMARY_TOKENS
+
+
+def test_a_summary_is_all_that_the_model_said_and_may_be_nothing() -> None:
+    thought = {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "hm"}]}
+    assert summary_of({"output": [thought, SAID[1]]}) == "Hello"
+    assert summary_of({"output": [thought]}) == ""
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from fundament.api.requests import ClientLeft
 from fundament.api.streaming import ClientWatch
 from fundament.errors import RequestError
 from fundament.protocol import responses
-from fundament.responses.compaction import compacted, summary_request
+from fundament.responses.compaction import compacted, summary_of, summary_request
 from fundament.responses.history import history_of, kept
 from fundament.responses.making import Making
 
@@ -88,7 +88,6 @@ class CompactConversation:
                 metering.settle("cancelled", making.usage)
             settle(metering, making, failure)
         response = making.fold.response
-        summary = "".join(part["text"] for part in response["output"][-1].get("content", ()) if "text" in part)
-        output = compacted([*history, *kept(wanted.items, new_id)], summary, new_id("cmp"))
+        output = compacted([*history, *kept(wanted.items, new_id)], summary_of(response), new_id("cmp"))
         answer = {"id": response["id"], "object": "response.compaction", "created_at": created_at}
         await send_json(send, _encode({**answer, "output": output, "usage": response["usage"]}))

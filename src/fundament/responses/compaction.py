@@ -14,6 +14,7 @@ from fundament.protocol.responses import CompactRequest, ResponsesRequest
 from fundament.protocol.responses_items import InputText, Message
 
 Json = dict[str, Any]
+SUMMARY_TOKENS = 1024  # a summary that is longer is cut there
 _MARK = "fundament-summary-1:"
 _ASKED = (
     "Summarize the conversation above, so that it can go on from the summary alone: what was asked, what was found out "
@@ -34,8 +35,15 @@ def summary_request(wanted: CompactRequest) -> ResponsesRequest:
         prompt_cache_options=wanted.prompt_cache_options,
         prompt_cache_retention=wanted.prompt_cache_retention,
         service_tier=wanted.service_tier,
+        max_output_tokens=SUMMARY_TOKENS,
         store=False,
     )
+
+
+def summary_of(response: Json) -> str:
+    """The text of the response to a `summary_request`."""
+    messages = [item for item in response["output"] if item["type"] == "message"]
+    return "".join(part.get("text", "") for item in messages for part in item["content"])
 
 
 def compacted(said: Sequence[Json], summary: str, id: str) -> list[Json]:
