@@ -253,6 +253,7 @@ def test_after_everything_was_killed_everything_is_told(
 def test_an_end_that_the_database_does_not_take_is_kept_when_it_is_back(
     postgresql: PostgreSQL, cleared_url: str, tmp_path: Path, upstream: ScriptedUpstream, barrier: Barrier
 ) -> None:
+    postgresql.clear(cleared_url)
     config = f'[storage]\ndatabase = "{cleared_url}"\n' + scripted_config(upstream.base_url)
     with Service(tmp_path / "service", config, environment=UPSTREAM_ENVIRONMENT) as service:
         upstream.answer(saying("Once ", "upon ", "a time.", pause=[barrier]))
