@@ -239,7 +239,7 @@ def test_after_everything_was_killed_everything_is_told(
     running = begin(maker, upstream, barrier)["id"]
     begun = stored_events(other, running, 6)
     service.destroy()
-    assert service.processes() == []
+    assert service.wait_gone(10) == []
     service.start().wait_ready()
     started_at = time.monotonic()
     assert retrieve(service, done["id"]) == done
