@@ -110,8 +110,8 @@ class Memory:
         return self._items if id is not None and id == self._id else None
 
     def remember(self, creation: "Creation") -> None:
-        response = creation.making.fold.response
-        if response["status"] in {"completed", "incomplete"}:
+        if creation.making.fold.status in {"completed", "incomplete"}:
+            response = creation.making.fold.response
             self._id = response["id"]
             self._items = [*creation.history, *creation.stored.input, *response["output"]]
 
@@ -224,7 +224,7 @@ class Creation:
 
 def settle(metering: Metering, making: Making, failure: RequestError | None) -> None:
     """Writes the usage record of a response that has ended, by how it ended."""
-    status = making.fold.response["status"]
+    status = making.fold.status
     if failure is not None or status == "failed":
         error: dict[str, Any] = making.fold.response.get("error") or {}
         metering.settle("failed", making.usage, failure.code if failure is not None else error.get("code"))

@@ -18,11 +18,11 @@ from fundament.api.requests import ClientLeft
 from fundament.api.streaming import HEADERS, ClientWatch
 from fundament.errors import InvalidRequest, RequestError
 from fundament.protocol import responses
-from fundament.responses.background import ENDED
 from fundament.responses.events import obfuscated, sse
 from fundament.responses.fold import Event
 from fundament.responses.making import Making
 from fundament.responses.pages import page_of
+from fundament.responses.resource import ENDED
 
 _encode = msgspec.json.Encoder().encode
 _NUMBER = re.compile("-?[0-9]{1,18}")  # what a database takes

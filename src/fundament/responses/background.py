@@ -18,7 +18,7 @@ from fundament.gateway.state import StateStore, StoredResponse
 from fundament.responses.events import sse
 from fundament.responses.fold import Event
 from fundament.responses.making import Making
-from fundament.responses.resource import Json
+from fundament.responses.resource import ENDED, Json
 
 BEAT_S = 1.0
 SILENT_S = 6.0
@@ -27,7 +27,6 @@ FLUSH_S = 0.1
 FOLLOW_S = 0.1
 ORPHANS_A_LOOK = 50
 
-ENDED = frozenset({"completed", "incomplete", "failed", "cancelled"})
 Settle = Callable[[Making, RequestError | None], None]
 
 
@@ -199,12 +198,12 @@ class Background:
                 await self._store.add_events(job.stored.id, new)
                 job.flushed += len(new)
                 job.wake()
-                if job.stored.response["status"] != job.making.fold.response["status"]:
+                if job.stored.response["status"] != job.making.fold.status:
                     await self._keep_status(job)
             await asyncio.sleep(FLUSH_S)
 
     async def _keep_status(self, job: Job) -> None:
-        shown = replace(job.stored, response={**job.stored.response, "status": job.making.fold.response["status"]})
+        shown = replace(job.stored, response={**job.stored.response, "status": job.making.fold.status})
         if await self._store.replace(shown, self.runner):
             job.stored.response = shown.response
 

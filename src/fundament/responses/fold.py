@@ -81,6 +81,10 @@ class ResponseFold:
         return {**self._response, "output": [*self._output, *growing]}
 
     @property
+    def status(self) -> str:
+        return self._response["status"]
+
+    @property
     def usage(self) -> Usage | None:
         """What all turns so far have cost, as far as they told it."""
         if self._spent is None or self._usage is None:

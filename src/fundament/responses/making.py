@@ -19,12 +19,10 @@ from fundament.responses.chunks import Chunk, decode_chunk, decode_completion
 from fundament.responses.fold import Event, ResponseFold
 from fundament.responses.history import Json, typed
 from fundament.responses.remote import RemoteServers
-from fundament.responses.resource import new_response
+from fundament.responses.resource import ENDED, new_response
 from fundament.responses.tools import namespaced, tool_paths
 from fundament.responses.translation import chat_request, responses_param
 from fundament.responses.turns import Turns
-
-_TERMINAL = frozenset({"completed", "incomplete", "failed", "cancelled"})
 
 
 class Making:
@@ -75,7 +73,7 @@ class Making:
 
     @property
     def ended(self) -> bool:
-        return self.fold.response["status"] in _TERMINAL
+        return self.fold.status in ENDED
 
     async def open(self, *, stream: bool) -> None:
         """Asks the model; returns when its answer has begun. Turns ask it later, after the tools' servers.
@@ -150,7 +148,7 @@ class Making:
         else:
             self.fold.feed(decode_completion(await self._opened.whole()))
         self.fold.finish(int(time.time()))
-        if self.fold.response["status"] == "failed":
+        if self.fold.status == "failed":
             raise UpstreamFailure(self.fold.response["error"]["message"], code="upstream_error")
 
     async def close(self) -> None:

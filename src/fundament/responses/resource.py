@@ -13,6 +13,7 @@ from fundament.protocol.usage import Usage
 from fundament.responses.tools import shown_tools
 
 Json = dict[str, Any]
+ENDED = frozenset({"completed", "incomplete", "failed", "cancelled"})
 
 
 def new_response(request: ResponsesRequest, *, id: str, created_at: int) -> Json:
