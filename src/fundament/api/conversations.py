@@ -5,6 +5,7 @@ It knows HTTP and shapes; what responses add by themselves is known by `response
 
 import secrets
 import time
+from abc import ABC, abstractmethod
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -25,7 +26,7 @@ Json = dict[str, Any]
 _encode = msgspec.json.Encoder().encode
 
 
-class ConversationEndpoint:
+class ConversationEndpoint(ABC):
     """One of the endpoints: it has the key's owner, a body if it is sent one, and answers with JSON."""
 
     def __init__(self, desk: Desk) -> None:
@@ -42,8 +43,9 @@ class ConversationEndpoint:
                 return
         await send_json(send, _encode(await self.answer(key.id, scope, body)))
 
+    @abstractmethod
     async def answer(self, owner: str, scope: Scope, body: Json) -> Json:
-        raise NotImplementedError
+        """What the endpoint says to the key `owner`; raises RequestError."""
 
     async def find(self, owner: str, scope: Scope) -> Conversation:
         id: str = scope["path_params"]["id"]
