@@ -17,11 +17,13 @@ from fundament.gateway.catalogue import refuse_too_much_output
 from fundament.gateway.keys import KeyRecord
 from fundament.gateway.meter import Metering, Outcome
 from fundament.gateway.state import StoredResponse
+from fundament.protocol import responses
 from fundament.protocol.responses import ResponsesRequest
 from fundament.responses.background import conversation_items
 from fundament.responses.fold import Event
 from fundament.responses.history import Json, history_of, kept
 from fundament.responses.making import Making
+from fundament.responses.native import AnyMaking, NativeMaking
 
 
 class Watch(Protocol):
@@ -47,16 +49,18 @@ class Listener(Protocol):
 
 
 async def begin(
-    desk: Desk, key: KeyRecord, request: ResponsesRequest, request_id: str, *, memory: "Memory | None" = None
+    desk: Desk, key: KeyRecord, body: Json, request_id: str, *, memory: "Memory | None" = None
 ) -> "Creation":
     """Admits a request and finds what came before it.
 
     Args:
+        body: the request as it came.
         memory: what the client's connection remembers of responses, if it does.
 
     Raises:
-        RequestError: the model, a parameter or what the request goes on from is not there.
+        RequestError: the request is malformed; the model, a parameter or what it goes on from is not there.
     """
+    request = responses.validate(body)
     model = desk.admission.admit(key, request.model)
     refuse_too_much_output(model, "max_output_tokens", request.max_output_tokens)
     history = None if memory is None else memory.recall(request.previous_response_id)
@@ -65,22 +69,24 @@ async def begin(
     new_id = ids(request_id)
     id = new_id("resp")
     created_at = int(time.time())
-    making = Making(
-        request,
-        history,
-        desk.upstreams[model.id],
-        id=id,
-        created_at=created_at,
-        new_id=new_id,
-        allow_private=desk.allow_private_addresses,
-    )
-    keeps_input = request.stored or request.conversation_id is not None or memory is not None
+    upstream = desk.upstreams[model.id]
+    input = kept(request.items, new_id)
+    goes_on = request.stored or request.conversation_id is not None or memory is not None
+    making: AnyMaking
+    if upstream.speaks_responses:
+        reasons = goes_on and (upstream.reasons or request.reasoning is not None)
+        making = NativeMaking(
+            request, body, history, input, upstream, id=id, created_at=created_at, new_id=new_id, reasons=reasons
+        )
+    else:
+        private = desk.allow_private_addresses
+        making = Making(request, history, upstream, id=id, created_at=created_at, new_id=new_id, allow_private=private)
     stored = StoredResponse(
         id=id,
         owner=key.id,
         created_at=created_at,
         response=making.fold.response,
-        input=kept(request.items, new_id) if keeps_input else [],
+        input=input if goes_on else [],
         previous_response_id=request.previous_response_id,
         conversation_id=request.conversation_id,
     )
@@ -124,7 +130,7 @@ class Creation:
     request: ResponsesRequest
     history: list[Json]
     stored: StoredResponse
-    making: Making
+    making: AnyMaking
     metering: Metering
 
     @property
@@ -222,7 +228,7 @@ class Creation:
             await self.desk.store.add_items(self.stored.owner, self.request.conversation_id or "", items)
 
 
-def settle(metering: Metering, making: Making, failure: RequestError | None) -> None:
+def settle(metering: Metering, making: AnyMaking, failure: RequestError | None) -> None:
     """Writes the usage record of a response that has ended, by how it ended."""
     status = making.fold.status
     if failure is not None or status == "failed":

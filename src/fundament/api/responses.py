@@ -17,10 +17,9 @@ from fundament.api.edge import error_body, send_json
 from fundament.api.requests import ClientLeft
 from fundament.api.streaming import HEADERS, ClientWatch
 from fundament.errors import InvalidRequest, RequestError
-from fundament.protocol import responses
 from fundament.responses.events import obfuscated, sse
 from fundament.responses.fold import Event
-from fundament.responses.making import Making
+from fundament.responses.native import AnyMaking
 from fundament.responses.pages import page_of
 from fundament.responses.resource import ENDED
 
@@ -40,7 +39,7 @@ class CreateResponse:
             body = await desk.body(scope, receive)
         except ClientLeft:
             return
-        creation = await begin(desk, key, responses.validate(body), scope["request_id"])
+        creation = await begin(desk, key, body, scope["request_id"])
         if creation.request.background:
             await self._in_background(creation, send)
         elif creation.request.stream:
@@ -54,7 +53,7 @@ class CreateResponse:
                 await send_json(send, _encode(response))
 
     async def _in_background(self, creation: Creation, send: Send) -> None:
-        def settle(_: Making, failure: RequestError | None) -> None:
+        def settle(_: AnyMaking, failure: RequestError | None) -> None:
             creation.settle(failure)
 
         stored = creation.stored

@@ -17,7 +17,7 @@ from fundament.errors import RequestError, ServerFailure, Unavailable
 from fundament.gateway.state import StateStore, StoredResponse
 from fundament.responses.events import sse
 from fundament.responses.fold import Event
-from fundament.responses.making import Making
+from fundament.responses.native import AnyMaking
 from fundament.responses.resource import ENDED, Json
 
 BEAT_S = 1.0
@@ -27,13 +27,13 @@ FLUSH_S = 0.1
 FOLLOW_S = 0.1
 ORPHANS_A_LOOK = 50
 
-Settle = Callable[[Making, RequestError | None], None]
+Settle = Callable[[AnyMaking, RequestError | None], None]
 
 
 class Job:
     """A response that is being made here. `events` are all so far, as they are sent, with their numbers."""
 
-    def __init__(self, stored: StoredResponse, making: Making) -> None:
+    def __init__(self, stored: StoredResponse, making: AnyMaking) -> None:
         self.stored = stored
         self.making = making
         self.events: list[tuple[int, bytes]] = []
@@ -71,7 +71,7 @@ class Background:
         self._closing = False
         self._log: Any = structlog.get_logger(__name__)
 
-    async def start(self, stored: StoredResponse, making: Making, settle: Settle) -> Job:
+    async def start(self, stored: StoredResponse, making: AnyMaking, settle: Settle) -> Job:
         """Keeps the response as queued and begins to make it.
 
         Args:

@@ -200,7 +200,7 @@ class ResponseFold:
 
     def fail(self, failure: RequestError) -> list[Event]:
         """It cannot be finished, and `failure` says why."""
-        return self._end("failed", error={"code": _error_code(failure), "message": failure.message})
+        return self._end("failed", error={"code": error_code(failure), "message": failure.message})
 
     def cancel(self) -> list[Event]:
         """Somebody cancelled it: what is open closes. OpenAI has no event for the rest."""
@@ -387,7 +387,7 @@ class ResponseFold:
         return events
 
 
-def _error_code(failure: RequestError) -> str:
+def error_code(failure: RequestError) -> str:
     """The failure by the names of OpenAI's `ResponseErrorCode`."""
     if failure.status == 429:
         return "rate_limit_exceeded"
