@@ -5,11 +5,11 @@ them may reach a client but those of encrypted items.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from scripted_answers import Answer, Step, encode, json_answer, sse_answer
-from scripted_upstream import Request, Script
+from scripted_upstream import Request
 
 Json = dict[str, Any]
 PATH = "/v1/responses"
@@ -54,7 +54,7 @@ def web_search(query: str, id: str = "ws_0a1") -> Json:
 
 def answering(
     *items: Json, status: str = "completed", pause: Sequence[Step] = (), then: Sequence[Step] | None = None, **told: Any
-) -> Script:
+) -> Callable[[Request], Answer]:
     """The items as a response.
 
     `pause` are steps before the first delta's successor; `then` what comes in place of the last item's end.

@@ -1,6 +1,8 @@
 """A model whose server speaks Responses itself: the request reaches it whole, and its events reach the client."""
 
 import json
+import time
+from dataclasses import replace
 from typing import Any
 
 import openai
@@ -21,8 +23,8 @@ from native_answers import (
     web_search,
 )
 from responding import PATH, error_of, output_text, respond, streamed, usage_records
-from scripted_answers import Answer, Close, Hang, error_answer, json_answer, sse_answer
-from scripted_upstream import ScriptedUpstream
+from scripted_answers import Answer, Close, Hang, Pause, error_answer, json_answer, sse_answer
+from scripted_upstream import Request, ScriptedUpstream
 from service import Service
 
 MODEL = "gpt-4.1-native"
@@ -189,6 +191,7 @@ def test_what_was_used_is_recorded(scripted: Service, upstream: ScriptedUpstream
     counted = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "tokens_known", "outcome")
     assert [record[name] for name in counted] == [21, 4, 13, 7, True, "completed"]
     assert (record["endpoint"], record["model"]) == ("responses", MODEL)
+    assert answer["completed_at"] >= answer["created_at"]  # though the server's clock is years behind
 
 
 # Reasoning
@@ -329,8 +332,13 @@ def test_events_that_only_keep_the_connection_alive_are_not_told(scripted: Servi
 
 
 def test_the_connection_is_used_again(scripted: Service, upstream: ScriptedUpstream) -> None:
-    upstream.default(answering(message("Yes.")))
+    def ending_late(request: Request) -> Answer:
+        answer = answering(message("Yes."))(request)
+        return replace(answer, steps=[*answer.steps, Pause(0.1)])
+
+    upstream.default(ending_late)
     for _ in range(3):
         streamed(scripted, "Hi", model=MODEL)
+        time.sleep(0.2)
     assert upstream.connections == 1
     assert upstream.abandoned == []
