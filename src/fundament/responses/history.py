@@ -67,6 +67,8 @@ def typed(items: Sequence[Json]) -> list[Item]:
 
     Neither does what only OpenAI's own servers understand: an answer of theirs may be gone on from with any model.
     """
+    if not items:
+        return []
     known = [_known_part(item) for item in items if item.get("type") != "function_call" or _is_whole(item)]
     return [item for item in parse_items([item for item in known if item]) if not isinstance(item, HostedItem)]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from fundament.errors import RequestError
 from fundament.protocol.usage import Usage
-from fundament.responses.fold import Event, error_code
+from fundament.responses.fold import Event
 from fundament.responses.growing import GrowingItem
 from fundament.responses.native_input import BOUND
-from fundament.responses.resource import Json, read_usage, shown_usage
+from fundament.responses.resource import Json, read_usage, shown_error, shown_usage
 from fundament.responses.tools import without_secrets
 
 BEGINNINGS = frozenset({"response.created", "response.queued", "response.in_progress"})
@@ -113,7 +113,7 @@ class RelayedResponse:
     def fail(self, failure: RequestError) -> list[Event]:
         """It cannot be finished, and `failure` says why."""
         self._close()
-        self._response.update(status="failed", error={"code": error_code(failure), "message": failure.message})
+        self._response.update(status="failed", error=shown_error(failure))
         self._emit("response.failed", response=self.response)
         return self._taken()
 
