@@ -20,6 +20,11 @@ def test_an_event_is_its_name_and_its_data() -> None:
     assert sse(event) == f"event: response.output_text.delta\ndata: {data}\n\n".encode()
 
 
+def test_a_delta_that_is_no_text_has_no_padding() -> None:
+    event = {"type": "response.shell_call_output_content.delta", "delta": {"stdout": "x"}}
+    assert obfuscated(event) == event
+
+
 @settings(deadline=None)
 @given(chats)
 def test_every_event_is_one_frame_that_is_read_back(chat: list[Said]) -> None:

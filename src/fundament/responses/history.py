@@ -70,7 +70,7 @@ def typed(items: Sequence[Json]) -> list[Item]:
     if not items:
         return []
     known = [_known_part(item) for item in items if item.get("type") != "function_call" or _is_whole(item)]
-    return [item for item in parse_items([item for item in known if item]) if not isinstance(item, HostedItem)]
+    return parse_items([item for item in known if item])
 
 
 def _known_part(item: Json) -> Json:
