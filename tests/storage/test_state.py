@@ -178,6 +178,16 @@ async def test_items_are_paged_in_both_orders(store: StateStore) -> None:
     assert await store.items("alice", "conv_9", after="msg_1") is None
 
 
+async def test_items_are_found_by_their_ids_in_any_conversation_of_their_owner(store: StateStore) -> None:
+    await converse(store, "conv_1", "alice", 1, 2, 3)
+    await converse(store, "conv_2", "alice", 4)
+    await converse(store, "conv_3", "bob", 5)
+    await store.add_items("alice", "conv_1", [{"id": "msg_\0", "number": 6}])
+    found = await store.find_items("alice", ["msg_4", "msg_1", "msg_5", "msg_9", "msg_\0"])
+    assert {id: item["number"] for id, item in found.items()} == {"msg_1": 1, "msg_4": 4, "msg_\0": 6}
+    assert await store.find_items("alice", []) == {}
+
+
 async def test_an_empty_conversation_has_no_items(store: StateStore) -> None:
     await converse(store)
     assert await store.items("alice", "conv_1") == []

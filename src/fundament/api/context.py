@@ -9,7 +9,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from fundament.api.creation import settle
-from fundament.api.desk import Desk, ids
+from fundament.api.desk import Desk
 from fundament.api.edge import send_json
 from fundament.api.requests import ClientLeft
 from fundament.api.streaming import ClientWatch
@@ -17,7 +17,9 @@ from fundament.errors import RequestError
 from fundament.protocol import responses
 from fundament.responses.compaction import compacted, summary_of, summary_request
 from fundament.responses.history import history_of, kept
+from fundament.responses.ids import ids
 from fundament.responses.making import Making
+from fundament.responses.references import with_items
 
 _encode = msgspec.json.Encoder().encode
 
@@ -38,6 +40,7 @@ class CountInputTokens:
         request = responses.validate(body)
         model = desk.admission.admit(key, request.model)
         history = await history_of(desk.store, key.id, request)
+        request = await with_items(desk.store, key.id, request, history)
         upstream = desk.upstreams[model.id]
         making = Making(request, history, upstream, id="resp_0", created_at=0, new_id=lambda prefix: f"{prefix}_0")
         tokens = await making.count()
@@ -62,6 +65,7 @@ class CompactConversation:
         request_id: str = scope["request_id"]
         new_id = ids(request_id)
         history = await history_of(desk.store, key.id, request)
+        request = await with_items(desk.store, key.id, request, history)
         backend = desk.upstreams[model.id]
         created_at = int(time.time())
         making = Making(request, history, backend, id=new_id("resp"), created_at=created_at, new_id=new_id)
@@ -88,6 +92,6 @@ class CompactConversation:
                 metering.settle("cancelled", making.usage)
             settle(metering, making, failure)
         response = making.fold.response
-        output = compacted([*history, *kept(wanted.items, new_id)], summary_of(response), new_id("cmp"))
+        output = compacted([*history, *kept(request.items[:-1], new_id)], summary_of(response), new_id("cmp"))
         answer = {"id": response["id"], "object": "response.compaction", "created_at": created_at}
         await send_json(send, _encode({**answer, "output": output, "usage": response["usage"]}))

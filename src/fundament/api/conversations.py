@@ -21,6 +21,7 @@ from fundament.protocol.conversations import ConversationChange, ItemsToAdd, New
 from fundament.protocol.validation import checked
 from fundament.responses.history import conversation_not_found, kept
 from fundament.responses.pages import page, page_settings
+from fundament.responses.references import resolved
 
 Json = dict[str, Any]
 _encode = msgspec.json.Encoder().encode
@@ -61,7 +62,8 @@ class CreateConversation(ConversationEndpoint):
         conversation = Conversation(
             id=_new_id("conv"), owner=owner, created_at=int(time.time()), metadata=wanted.metadata or {}
         )
-        await self._store.add_conversation(conversation, kept(wanted.items or [], _new_id))
+        items = await resolved(self._store, owner, wanted.items or [], "items")
+        await self._store.add_conversation(conversation, kept(items, _new_id))
         return shown(conversation)
 
 
@@ -90,7 +92,10 @@ class DeleteConversation(ConversationEndpoint):
 class CreateItems(ConversationEndpoint):
     async def answer(self, owner: str, scope: Scope, body: Json) -> Json:
         id: str = scope["path_params"]["id"]
-        items = kept(validate(body, ItemsToAdd).items, _new_id)
+        wanted = validate(body, ItemsToAdd).items
+        if await self._store.find_conversation(owner, id) is None:
+            raise conversation_not_found(id)
+        items = kept(await resolved(self._store, owner, wanted, "items"), _new_id)
         if not await self._store.add_items(owner, id, items):
             raise conversation_not_found(id)
         return page(items, len(items))

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from fundament.api.desk import Desk, ids
+from fundament.api.desk import Desk
 from fundament.api.streaming import stopping
 from fundament.errors import RequestError
 from fundament.gateway.catalogue import refuse_too_much_output
@@ -21,7 +21,9 @@ from fundament.protocol.responses import ResponsesRequest
 from fundament.responses.background import conversation_items
 from fundament.responses.fold import Event
 from fundament.responses.history import Json, history_of, kept
+from fundament.responses.ids import ids
 from fundament.responses.making import Making
+from fundament.responses.references import with_items
 
 
 class Watch(Protocol):
@@ -62,6 +64,7 @@ async def begin(
     history = None if memory is None else memory.recall(request.previous_response_id)
     if history is None:
         history = await history_of(desk.store, key.id, request)
+    request = await with_items(desk.store, key.id, request, history)
     new_id = ids(request_id)
     id = new_id("resp")
     created_at = int(time.time())

@@ -1,10 +1,9 @@
-"""What the endpoints of the Responses API share: the parts behind them, and how a request is read and an id is made.
+"""What the endpoints of the Responses API share: the parts behind them, and how a request is read.
 
 It knows no endpoint.
 """
 
-import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,13 +43,6 @@ class Desk:
         if stored is None:
             raise response_not_found(id)
         return stored
-
-
-def ids(request_id: str) -> Callable[[str], str]:
-    """Makes ids that begin with a prefix, all of one request alike and none twice."""
-    seed = request_id.removeprefix("req_")
-    numbers = itertools.count()
-    return lambda prefix: f"{prefix}_{seed}{next(numbers):04x}"
 
 
 def response_not_found(id: str) -> NotFound:

@@ -106,6 +106,10 @@ class StateStore(Protocol):
         """
         ...
 
+    async def find_items(self, owner: str, ids: Sequence[str]) -> dict[str, Json]:
+        """Those of the items with these ids that any conversation of `owner` has, by their ids."""
+        ...
+
     async def delete_item(self, owner: str, conversation_id: str, item_id: str) -> bool:
         """Whether there was such an item."""
         ...

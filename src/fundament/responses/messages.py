@@ -6,7 +6,7 @@ does no I/O: references are resolved and history is fetched before.
 
 from collections.abc import Iterable, Sequence
 
-from fundament.errors import InvalidRequest, NotFound
+from fundament.errors import InvalidRequest
 from fundament.protocol.responses_items import (
     Compaction,
     CustomToolCall,
@@ -53,7 +53,6 @@ class Chat:
 
         Raises:
             InvalidRequest: a chat cannot say it.
-            NotFound: a reference was not resolved.
         """
         match item:
             case Message(role="assistant"):
@@ -76,7 +75,7 @@ class Chat:
                 self._assistant = None
                 self._turns.append([{"role": "user", "content": told(item.encrypted_content, path)}])
             case ItemReference():
-                raise NotFound(f"Item with id '{item.id}' not found.", param=path)
+                pass  # `references.py` left it, because what it names is in the history
 
     def messages(self) -> list[Json]:
         """The chat's messages.

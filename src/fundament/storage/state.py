@@ -192,6 +192,18 @@ class StateRepository:
         return [msgspec.json.decode(row) for row in rows if row is not None] if rows else None
 
     @unbroken
+    async def find_items(self, owner: str, ids: Sequence[str]) -> dict[str, Json]:
+        statement = (
+            select(conversation_items.c.item)
+            .join(conversations, conversations.c.id == conversation_items.c.conversation_id)
+            .where(conversation_items.c.item_id.in_([_text(id) for id in ids]), conversations.c.owner == _text(owner))
+            .order_by(conversation_items.c.conversation_id, conversation_items.c.position)
+        )
+        async with self._asking() as connection:
+            found = [msgspec.json.decode(row) for row in (await connection.execute(statement)).scalars()]
+        return {item["id"]: item for item in found}
+
+    @unbroken
     async def delete_item(self, owner: str, conversation_id: str, item_id: str) -> bool:
         theirs = select(conversations.c.id).where(_owned(owner, conversation_id)).scalar_subquery()
         statement = delete(conversation_items).where(

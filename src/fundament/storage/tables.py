@@ -80,7 +80,7 @@ conversation_items = Table(
     Column("item_id", String, nullable=False),
     Column("item", LargeBinary, nullable=False),
 )
-Index("conversation_items_id", conversation_items.c.conversation_id, conversation_items.c.item_id)
+Index("conversation_items_id", conversation_items.c.item_id, conversation_items.c.conversation_id)
 
 # The processes that make responses in the background, and when each told last that it lives.
 runners = Table(
