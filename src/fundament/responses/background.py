@@ -195,7 +195,7 @@ class Background:
                 await job.changed()
             with contextlib.suppress(Unavailable):
                 new = job.events[job.flushed :]
-                await self._store.add_events(job.stored.id, new)
+                await self._store.add_events(job.stored.id, self.runner, new)
                 job.flushed += len(new)
                 job.wake()
                 if job.stored.response["status"] != job.making.fold.status:
