@@ -94,7 +94,7 @@ def whole_stream(events: Iterable[Json], *, cancelled: bool = False) -> list[Jso
 
 def resumed(service: Service, id: str, after: int | None = None) -> list[Json]:
     """The events of a response that is made in the background, until its end."""
-    query = "stream=true" if after is None else f"stream=true&starting_after={after}"
+    query = "stream=true&include_obfuscation=false" + ("" if after is None else f"&starting_after={after}")
     with service.send("GET", f"{PATH}/{id}?{query}") as exchange:
         assert exchange.status == 200, exchange.read()
         return list(read_events(exchange.events()))

@@ -79,12 +79,13 @@ async def serve(instructions: WorkerInstructions) -> None:
     upstreams = {model.id: _upstream(model, instructions.local_models.get(model.id), outbox) for model in config.models}
     catalogue = Catalogue([_catalogue_model(model, instructions) for model in config.models])
     store = StateRepository(database)
-    background = Background(store)
+    meter = Meter(journal)
+    background = Background(store, catalogue, meter)
     retention = Retention(store, config.storage.responses_days)
     desk = Desk(
         admission=Admission(keys, catalogue),
         upstreams=upstreams,
-        meter=Meter(journal),
+        meter=meter,
         store=store,
         background=background,
         max_body_bytes=config.server.max_body_bytes,

@@ -1,5 +1,6 @@
 """Responses and conversations in a real SQLite file and a real PostgreSQL: what each method promises."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -280,12 +281,15 @@ async def test_only_who_makes_a_response_replaces_it(opened: Opened) -> None:
 async def test_events_are_kept_as_long_as_their_runner_makes_the_response(opened: Opened) -> None:
     store = opened.store
     await store.save(stored(runner="maker"))
-    await store.add_events("resp_1", "maker", [(0, b"a")])
+    assert await store.add_events("resp_1", "maker", [(0, b"a")])
     assert await store.replace(stored(runner="taker"), "maker")
-    await store.add_events("resp_1", "maker", [(1, b"late")])
-    await store.add_events("resp_1", "taker", [(1, b"b")])
+    late, kept = await asyncio.gather(
+        store.add_events("resp_1", "maker", [(1, b"late")]), store.add_events("resp_1", "taker", [(1, b"b")])
+    )
+    assert (late, kept) == (False, True)
     assert await store.replace(stored(runner=None), "taker", [(2, b"c")])
-    await store.add_events("resp_1", "taker", [(3, b"late")])
+    assert not await store.add_events("resp_1", "taker", [(3, b"late")])
+    assert not await store.add_events("resp_gone", "taker", [(0, b"late")])
     assert await store.events("resp_1", -1) == [(0, b"a"), (1, b"b"), (2, b"c")]
 
 

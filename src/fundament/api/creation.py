@@ -159,6 +159,7 @@ class Creation:
         """
         async with self._guarded(watch):
             await self.making.open(stream=True)
+            await self.making.peek()
             await listener.begin()
             number = -1
             try:

@@ -88,6 +88,10 @@ class Meter:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
+    def write(self, record: UsageRecord) -> None:
+        """Takes the record of a request whose own process did not live to write it."""
+        self._journal.append(_encode(record))
+
     def begin(
         self, *, request_id: str, key: KeyRecord, endpoint: str, model: CatalogueModel, asked_model: str, stream: bool
     ) -> Metering:

@@ -114,8 +114,8 @@ class StateStore(Protocol):
         """Whether there was such an item."""
         ...
 
-    async def add_events(self, response_id: str, runner: str, events: Events) -> None:
-        """Keeps events of a background response's stream, as long as `runner` makes it."""
+    async def add_events(self, response_id: str, runner: str, events: Events) -> bool:
+        """Keeps events of a background response's stream, as long as `runner` makes it; whether it does."""
         ...
 
     async def events(self, response_id: str, after: int) -> list[tuple[int, bytes]]:

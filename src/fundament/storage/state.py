@@ -39,8 +39,8 @@ from fundament.storage.state_rows import (
     append,
     as_text,
     event_rows,
+    held_events,
     item_rows,
-    keeping,
     owned,
     response_row,
     saving,
@@ -64,7 +64,7 @@ class StateRepository:
         self._insert = postgresql.insert if self._postgresql else sqlite.insert
         self._writer = GroupWriter(self._write)
         self._save = saving(self._insert(responses))
-        self._keep = keeping(self._insert(response_events))
+        self._keep = self._insert(response_events).on_conflict_do_nothing()
 
     async def save(self, stored: StoredResponse, conversation_items: Sequence[Json] = ()) -> None:
         """As the protocol says. Nothing is written to an id of another owner, nor to a conversation that is gone."""
@@ -87,7 +87,7 @@ class StateRepository:
                     await transaction.rollback()
                     return False
                 if events:
-                    await connection.execute(self._keep, event_rows(stored.id, stored.runner, events))
+                    await connection.execute(self._keep, event_rows(stored.id, events))
                 return True
 
     @unbroken
@@ -208,10 +208,12 @@ class StateRepository:
         async with self._changing() as connection:
             return (await connection.execute(statement)).rowcount > 0
 
-    async def add_events(self, response_id: str, runner: str, events: Events) -> None:
+    async def add_events(self, response_id: str, runner: str, events: Events) -> bool:
         """As the protocol says. One event is kept once."""
-        if rows := event_rows(response_id, runner, events):
-            await self._writer.add(Change(events=rows), sum(len(event) for _, event in events))
+        change = Change(events=event_rows(response_id, events), runner=runner)
+        if change.events:
+            await self._writer.add(change, sum(len(event) for _, event in events))
+        return not change.is_late
 
     @unbroken
     async def events(self, response_id: str, after: int) -> list[tuple[int, bytes]]:
@@ -280,13 +282,12 @@ class StateRepository:
 
     async def _write(self, changes: Sequence[Change]) -> None:
         rows = [change.response for change in changes if change.response]
-        events = [event for change in changes for event in change.events]
         async with self._changing() as connection:
             await append(connection, changes)
             if rows:
                 await connection.execute(self._save, sorted(rows, key=lambda row: row["id"]))
-            if events:
-                await connection.execute(self._keep, sorted(events, key=lambda row: (row["of"], row["number"])))
+            if events := await held_events(connection, changes):
+                await connection.execute(self._keep, events)
 
     def _now(self) -> ColumnElement[float]:
         """Unix seconds: by the database's clock where many machines share it."""

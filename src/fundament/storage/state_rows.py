@@ -31,13 +31,15 @@ Row = dict[str, Any]
 
 
 class Change(Struct):
-    """What one call wants written. `owner` and `conversation_id` say where the items go."""
+    """What one call wants written: items into `owner`'s conversation, events that `runner` makes."""
 
     owner: str = ""
     conversation_id: str | None = None
     response: Row | None = None
     items: list[Row] = []
     events: list[Row] = []
+    runner: str = ""
+    is_late: bool = False
 
 
 def as_text(id: str) -> str:
@@ -53,9 +55,9 @@ def item_rows(items: Sequence[Json]) -> list[Row]:
     return [{"its_id": as_text(item["id"]), "json": msgspec.json.encode(item)} for item in items]
 
 
-def event_rows(response_id: str, runner: str | None, events: Events) -> list[Row]:
-    of = {"of": as_text(response_id), "by": runner}
-    return [{**of, "number": number, "sent": event} for number, event in events]
+def event_rows(response_id: str, events: Events) -> list[Row]:
+    id = as_text(response_id)
+    return [{"response_id": id, "sequence_number": number, "event": event} for number, event in events]
 
 
 def response_row(stored: StoredResponse) -> Row:
@@ -93,16 +95,23 @@ def saving(save: postgresql.Insert | sqlite.Insert) -> Executable:
     )
 
 
-def keeping(keep: postgresql.Insert | sqlite.Insert) -> Executable:
-    """Keeps events of a response that `by` makes: its runner, or nobody once it has ended.
+async def held_events(connection: AsyncConnection, changes: Sequence[Change]) -> list[Row]:
+    """The events of those changes whose response is its runner's still; the others' are told that they are too late.
 
-    The lock holds off a deletion, and who takes the response over, until the transaction's end: no event stays without
+    The lock holds off a deletion, and who takes a response over, until the transaction's end: no event stays without
     its response, and none comes after its end.
     """
-    kept = select(responses.c.id, bindparam("number", type_=BigInteger), bindparam("sent", type_=LargeBinary))
-    its = responses.c.runner.is_not_distinct_from(bindparam("by", type_=String))
-    there = kept.where(responses.c.id == bindparam("of"), its).with_for_update(read=True)
-    return keep.from_select(["response_id", "sequence_number", "event"], there).on_conflict_do_nothing()
+    wanted = [change for change in changes if change.events]
+    if not wanted:
+        return []
+    ids = {change.events[0]["response_id"] for change in wanted}
+    runners = select(responses.c.id, responses.c.runner).where(responses.c.id.in_(ids))
+    locked = runners.order_by(responses.c.id).with_for_update(read=True)
+    held = {(id, runner) for id, runner in await connection.execute(locked)}
+    for change in wanted:
+        change.is_late = (change.events[0]["response_id"], change.runner) not in held
+    events = [event for change in wanted if not change.is_late for event in change.events]
+    return sorted(events, key=lambda event: (event["response_id"], event["sequence_number"]))
 
 
 async def append(connection: AsyncConnection, changes: Sequence[Change]) -> None:
