@@ -124,10 +124,11 @@ OWN: Any = {"type": "function", "name": "own", "parameters": {"type": "object", 
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize(("place", "param"), [(0, "tools[0].parameters"), (3, "tools[1]"), (6, "tools[2].parameters")])
+@pytest.mark.parametrize("refused", [(0, "tools[0].parameters"), (3, "tools[1]"), (6, "tools[2].parameters")])
 def test_a_refusal_of_the_model_is_an_error_and_names_the_clients_tool(
-    reaching: Service, server: Serving, running_upstream: ScriptedUpstream, stream: bool, place: int, param: str
+    reaching: Service, server: Serving, running_upstream: ScriptedUpstream, stream: bool, refused: tuple[int, str]
 ) -> None:
+    place, param = refused
     running_upstream.reset()
     running_upstream.answer(error_answer(400, "Bad.", param=f"tools[{place}].function.parameters", code="bad_schema"))
     box = {"type": "mcp", "server_label": "box", "server_url": server.url, "require_approval": "never"}

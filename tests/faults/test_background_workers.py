@@ -268,24 +268,32 @@ def test_after_everything_was_killed_everything_is_told(
     service.stop()
 
 
-def test_a_stream_whose_database_goes_away_ends_in_an_error_event(
-    postgresql: PostgreSQL, cleared_url: str, tmp_path: Path, upstream: ScriptedUpstream, barrier: Barrier, lines: Lines
-) -> None:
+@pytest.fixture
+def on_postgresql(
+    postgresql: PostgreSQL, cleared_url: str, tmp_path: Path, upstream: ScriptedUpstream
+) -> Iterator[Service]:
+    """Two workers that keep their state there."""
     postgresql.clear(cleared_url)
     config = f'[storage]\ndatabase = "{cleared_url}"\n' + scripted_config(upstream.base_url)
     with Service(tmp_path / "service", config, environment=UPSTREAM_ENVIRONMENT, workers=2) as service:
-        maker, other = lines.to_each(service)
-        id = begin(maker, upstream, barrier)["id"]
-        events = read_events(other.send("GET", f"{PATH}/{id}?stream=true&starting_after=1").events())
-        begun = [next(events) for _ in range(5)]
-        postgresql.stop()
-        try:
-            *more, last = events
-        finally:
-            postgresql.start()
-        assert [event["sequence_number"] for event in [*begun, *more, last]] == list(range(2, 8 + len(more)))
-        assert (last["type"], last["param"]) == ("error", None)
-        assert "database" in last["message"].lower()
+        yield service
+
+
+def test_a_stream_whose_database_goes_away_ends_in_an_error_event(
+    on_postgresql: Service, postgresql: PostgreSQL, upstream: ScriptedUpstream, barrier: Barrier, lines: Lines
+) -> None:
+    maker, other = lines.to_each(on_postgresql)
+    id = begin(maker, upstream, barrier)["id"]
+    events = read_events(other.send("GET", f"{PATH}/{id}?stream=true&starting_after=1").events())
+    begun = [next(events) for _ in range(5)]
+    postgresql.stop()
+    try:
+        *more, last = events
+    finally:
+        postgresql.start()
+    assert [event["sequence_number"] for event in [*begun, *more, last]] == list(range(2, 8 + len(more)))
+    assert (last["type"], last["param"]) == ("error", None)
+    assert "database" in last["message"].lower()
 
 
 def test_an_end_that_the_database_does_not_take_is_kept_when_it_is_back(

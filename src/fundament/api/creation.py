@@ -5,7 +5,7 @@ It knows their order and what is said of a failure when; it does not know how th
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -95,7 +95,7 @@ async def begin(
         asked_model=request.model,
         stream=bool(request.stream),
     )
-    return Creation(desk, request, history, stored, making, metering)
+    return Creation(desk, request, history, stored, making, metering, new_id)
 
 
 class Memory:
@@ -129,6 +129,7 @@ class Creation:
     stored: StoredResponse
     making: Making
     metering: Metering
+    new_id: Callable[[str], str]
 
     @property
     def padded(self) -> bool:
@@ -196,7 +197,14 @@ class Creation:
         await listener.tell(events)
 
     def settle(self, failure: RequestError | None) -> None:
-        settle(self.metering, self.making, failure)
+        """Writes the usage record of a response that has ended, by how it ended."""
+        status = self.making.fold.status
+        if failure is not None or status == "failed":
+            error: dict[str, Any] = self.making.fold.response.get("error") or {}
+            code = failure.code if failure is not None else error.get("code")
+            self.metering.settle("failed", self.making.usage, code)
+        else:
+            self.metering.settle("cancelled" if status == "cancelled" else "completed", self.making.usage)
 
     @asynccontextmanager
     async def _guarded(self, watch: Watch) -> AsyncGenerator[None]:
@@ -224,13 +232,3 @@ class Creation:
             await self.desk.store.save(self.stored, conversation_items(self.stored))
         elif items := conversation_items(self.stored):
             await self.desk.store.add_items(self.stored.owner, self.request.conversation_id or "", items)
-
-
-def settle(metering: Metering, making: Making, failure: RequestError | None) -> None:
-    """Writes the usage record of a response that has ended, by how it ended."""
-    status = making.fold.status
-    if failure is not None or status == "failed":
-        error: dict[str, Any] = making.fold.response.get("error") or {}
-        metering.settle("failed", making.usage, failure.code if failure is not None else error.get("code"))
-    else:
-        metering.settle("cancelled" if status == "cancelled" else "completed", making.usage)
