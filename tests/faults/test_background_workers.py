@@ -1,5 +1,6 @@
 """Responses in the background and the processes that make them: asked of another worker, killed, stopped, restarted."""
 
+import json
 import os
 import signal
 import time
@@ -30,6 +31,7 @@ from responses.event_client import fold_events
 from scripted_answers import Barrier
 from scripted_upstream import ScriptedUpstream
 from service import Service, wait_until
+from specification import assert_valid
 
 WITHIN_S = 10.0  # what a dead worker was making is told to have failed
 
@@ -284,16 +286,19 @@ def test_a_stream_whose_database_goes_away_ends_in_an_error_event(
 ) -> None:
     maker, other = lines.to_each(on_postgresql)
     id = begin(maker, upstream, barrier)["id"]
-    events = read_events(other.send("GET", f"{PATH}/{id}?stream=true&starting_after=1").events())
-    begun = [next(events) for _ in range(5)]
+    pieces = other.send("GET", f"{PATH}/{id}?stream=true&starting_after=1").events()
+    begun = list(read_events(next(pieces) for _ in range(5)))
     postgresql.stop()
     try:
-        *more, last = events
+        *more, last = pieces
     finally:
         postgresql.start()
-    assert [event["sequence_number"] for event in [*begun, *more, last]] == list(range(2, 8 + len(more)))
-    assert (last["type"], last["param"]) == ("error", None)
-    assert "database" in last["message"].lower()
+    name, data, *_ = last.decode().split("\n")
+    error = assert_valid("ResponseErrorEvent", json.loads(data.removeprefix("data: ")))
+    assert (name, error["type"], error["param"]) == ("event: error", "error", None)
+    told = [event["sequence_number"] for event in [*begun, *read_events(more), error]]
+    assert told == list(range(2, 8 + len(more)))
+    assert "database" in error["message"].lower()
 
 
 def test_an_end_that_the_database_does_not_take_is_kept_when_it_is_back(

@@ -7,6 +7,7 @@ waits in a circle.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -30,17 +31,19 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from fundament.errors import Unavailable
 from fundament.gateway.state import Conversation, Events, Json, Order, StoredResponse
-from fundament.storage.database import reading, unavailable_on_failure, unbroken
+from fundament.storage.database import BatchWriter, reading, unavailable_on_failure, unbroken
 from fundament.storage.group import GroupWriter
 from fundament.storage.state_rows import (
     Change,
     Row,
     append,
+    appending,
     as_text,
     event_rows,
-    held_events,
     item_rows,
+    keeping,
     owned,
     response_row,
     saving,
@@ -63,8 +66,9 @@ class StateRepository:
         self._postgresql = engine.dialect.name == "postgresql"
         self._insert = postgresql.insert if self._postgresql else sqlite.insert
         self._writer = GroupWriter(self._write)
+        self._batches = BatchWriter(engine)
         self._save = saving(self._insert(responses))
-        self._keep = self._insert(response_events).on_conflict_do_nothing()
+        self._keep = keeping(self._insert(response_events))
 
     async def save(self, stored: StoredResponse, conversation_items: Sequence[Json] = ()) -> None:
         """As the protocol says. Nothing is written to an id of another owner, nor to a conversation that is gone."""
@@ -82,12 +86,14 @@ class StateRepository:
         change = update(responses).where(held).values(response=row["response"], runner=row["runner"])
         with unavailable_on_failure():
             async with self._engine.connect() as connection, connection.begin() as transaction:
-                await append(connection, [Change(row["owner"], row["conversation_id"], items=item_rows(items))])
+                await append(connection, Change(row["owner"], row["conversation_id"], items=item_rows(items)))
                 if not (await connection.execute(change)).rowcount:
                     await transaction.rollback()
                     return False
                 if events:
-                    await connection.execute(self._keep, event_rows(stored.id, events))
+                    its = {"response_id": row["id"]}
+                    rows = [{**its, "sequence_number": number, "event": event} for number, event in events]
+                    await connection.execute(self._insert(response_events).on_conflict_do_nothing(), rows)
                 return True
 
     @unbroken
@@ -120,7 +126,7 @@ class StateRepository:
         }
         async with self._changing() as connection:
             await connection.execute(insert(conversations).values(row))
-            await append(connection, [Change(row["owner"], row["id"], items=item_rows(items))])
+            await append(connection, Change(row["owner"], row["id"], items=item_rows(items)))
 
     @unbroken
     async def find_conversation(self, owner: str, id: str) -> Conversation | None:
@@ -148,7 +154,7 @@ class StateRepository:
         async with self._changing() as connection:
             if (await connection.execute(known)).one_or_none() is None:
                 return False
-            await append(connection, [Change(as_text(owner), as_text(conversation_id), items=item_rows(items))])
+            await append(connection, Change(as_text(owner), as_text(conversation_id), items=item_rows(items)))
             return True
 
     @unbroken
@@ -210,7 +216,7 @@ class StateRepository:
 
     async def add_events(self, response_id: str, runner: str, events: Events) -> bool:
         """As the protocol says. One event is kept once."""
-        change = Change(events=event_rows(response_id, events), runner=runner)
+        change = Change(events=event_rows(response_id, runner, events))
         if change.events:
             await self._writer.add(change, sum(len(event) for _, event in events))
         return not change.is_late
@@ -282,12 +288,27 @@ class StateRepository:
 
     async def _write(self, changes: Sequence[Change]) -> None:
         rows = [change.response for change in changes if change.response]
-        async with self._changing() as connection:
-            await append(connection, changes)
-            if rows:
-                await connection.execute(self._save, sorted(rows, key=lambda row: row["id"]))
-            if events := await held_events(connection, changes):
-                await connection.execute(self._keep, events)
+        events = [event for change in changes for event in change.events]
+        batch = appending(changes)
+        if rows:
+            batch.append((self._save, sorted(rows, key=lambda row: row["id"])))
+        if events:
+            batch.append((self._keep, sorted(events, key=lambda row: (row["of"], row["number"]))))
+        await self._batches.write(batch)
+        if events:
+            await self._note_late([change for change in changes if change.events])
+
+    async def _note_late(self, changes: Sequence[Change]) -> None:
+        """A response never comes back to a runner: whose it is after the write was its runner then, too."""
+        ids = {change.events[0]["of"] for change in changes}
+        with contextlib.suppress(Unavailable):  # what is written is written; the next events will tell
+            async with self._asking() as connection:
+                rows = await connection.execute(
+                    select(responses.c.id, responses.c.runner).where(responses.c.id.in_(ids))
+                )
+                held = {row.id: row.runner for row in rows}
+            for change in changes:
+                change.is_late = held.get(change.events[0]["of"]) != change.events[0]["by"]
 
     def _now(self) -> ColumnElement[float]:
         """Unix seconds: by the database's clock where many machines share it."""

@@ -11,10 +11,10 @@ from msgspec import Struct
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Executable,
     LargeBinary,
     RowMapping,
     String,
+    UpdateBase,
     and_,
     bindparam,
     insert,
@@ -31,14 +31,13 @@ Row = dict[str, Any]
 
 
 class Change(Struct):
-    """What one call wants written: items into `owner`'s conversation, events that `runner` makes."""
+    """What one call wants written: items into `owner`'s conversation, events of its runner's."""
 
     owner: str = ""
     conversation_id: str | None = None
     response: Row | None = None
     items: list[Row] = []
     events: list[Row] = []
-    runner: str = ""
     is_late: bool = False
 
 
@@ -55,9 +54,9 @@ def item_rows(items: Sequence[Json]) -> list[Row]:
     return [{"its_id": as_text(item["id"]), "json": msgspec.json.encode(item)} for item in items]
 
 
-def event_rows(response_id: str, events: Events) -> list[Row]:
-    id = as_text(response_id)
-    return [{"response_id": id, "sequence_number": number, "event": event} for number, event in events]
+def event_rows(response_id: str, runner: str, events: Events) -> list[Row]:
+    of = {"of": as_text(response_id), "by": runner}
+    return [{**of, "number": number, "sent": event} for number, event in events]
 
 
 def response_row(stored: StoredResponse) -> Row:
@@ -86,7 +85,7 @@ def stored_of(row: RowMapping) -> StoredResponse:
     )
 
 
-def saving(save: postgresql.Insert | sqlite.Insert) -> Executable:
+def saving(save: postgresql.Insert | sqlite.Insert) -> UpdateBase:
     fixed = {"id", "owner", "created_at"}
     return save.on_conflict_do_update(
         index_elements=[responses.c.id],
@@ -95,33 +94,31 @@ def saving(save: postgresql.Insert | sqlite.Insert) -> Executable:
     )
 
 
-async def held_events(connection: AsyncConnection, changes: Sequence[Change]) -> list[Row]:
-    """The events of those changes whose response is its runner's still; the others' are told that they are too late.
+def keeping(keep: postgresql.Insert | sqlite.Insert) -> UpdateBase:
+    """Keeps events of a response that is `by`'s, its runner's.
 
-    The lock holds off a deletion, and who takes a response over, until the transaction's end: no event stays without
+    The lock holds off a deletion, and who takes the response over, until the transaction's end: no event stays without
     its response, and none comes after its end.
     """
-    wanted = [change for change in changes if change.events]
-    if not wanted:
-        return []
-    ids = {change.events[0]["response_id"] for change in wanted}
-    runners = select(responses.c.id, responses.c.runner).where(responses.c.id.in_(ids))
-    locked = runners.order_by(responses.c.id).with_for_update(read=True)
-    held = {(id, runner) for id, runner in await connection.execute(locked)}
-    for change in wanted:
-        change.is_late = (change.events[0]["response_id"], change.runner) not in held
-    events = [event for change in wanted if not change.is_late for event in change.events]
-    return sorted(events, key=lambda event: (event["response_id"], event["sequence_number"]))
+    kept = select(responses.c.id, bindparam("number", type_=BigInteger), bindparam("sent", type_=LargeBinary))
+    its = and_(responses.c.id == bindparam("of"), responses.c.runner == bindparam("by"))
+    columns = ["response_id", "sequence_number", "event"]
+    return keep.from_select(columns, kept.where(its).with_for_update(read=True)).on_conflict_do_nothing()
 
 
-async def append(connection: AsyncConnection, changes: Sequence[Change]) -> None:
+async def append(connection: AsyncConnection, change: Change) -> None:
+    for statement, rows in appending([change]):
+        await connection.execute(statement, rows)
+
+
+def appending(changes: Sequence[Change]) -> list[tuple[UpdateBase, list[Row]]]:
     """Appends items to conversations in two statements, however many there are; those that exist for their owner."""
     places: dict[tuple[str, str], list[Row]] = {}
     for change in changes:
         if change.conversation_id is not None and change.items:
             places.setdefault((change.conversation_id, change.owner), []).extend(change.items)
     if not places:
-        return
+        return []
     # The first statement locks the conversations and reserves positions at their ends; the second fills these.
     reserved = [{"within": id, "of": owner, "count": len(items)} for (id, owner), items in sorted(places.items())]
     filled = [
@@ -129,16 +126,16 @@ async def append(connection: AsyncConnection, changes: Sequence[Change]) -> None
         for (id, owner), items in places.items()
         for index, item in enumerate(items)
     ]
-    theirs = and_(conversations.c.id == bindparam("within"), conversations.c.owner == bindparam("of"))
-    length = conversations.c.next_position
-    await connection.execute(
-        update(conversations).where(theirs).values(next_position=length + bindparam("count")), reserved
-    )
-    item = select(
-        conversations.c.id,
-        length - bindparam("back", type_=BigInteger),
-        bindparam("its_id", type_=String),
-        bindparam("json", type_=LargeBinary),
-    )
-    columns = ["conversation_id", "position", "item_id", "item"]
-    await connection.execute(insert(conversation_items).from_select(columns, item.where(theirs)), filled)
+    return [(_RESERVE, reserved), (_FILL, filled)]
+
+
+_THEIRS = and_(conversations.c.id == bindparam("within"), conversations.c.owner == bindparam("of"))
+_LENGTH = conversations.c.next_position
+_RESERVE = update(conversations).where(_THEIRS).values(next_position=_LENGTH + bindparam("count"))
+_ITEM = select(
+    conversations.c.id,
+    _LENGTH - bindparam("back", type_=BigInteger),
+    bindparam("its_id", type_=String),
+    bindparam("json", type_=LargeBinary),
+)
+_FILL = insert(conversation_items).from_select(["conversation_id", "position", "item_id", "item"], _ITEM.where(_THEIRS))
