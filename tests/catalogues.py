@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from fundament.config import DEFAULT_MODEL
+from fundament.settings import DEFAULT_MODEL
 from service import free_port
 
 UPSTREAM_ENVIRONMENT: Mapping[str, str] = {"UPSTREAM_KEY": "sk-upstream-0123456789"}

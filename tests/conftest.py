@@ -14,9 +14,9 @@ from hypothesis import settings
 
 from catalogues import UPSTREAM_ENVIRONMENT, embedded_config, scripted_config
 from databases import PostgreSQL
-from fundament.config import DEFAULT_MODEL
 from fundament.engine import weights
 from fundament.errors import WeightsError
+from fundament.settings import DEFAULT_MODEL
 from fundament.storage.database import upgrade
 from scripted_upstream import ScriptedUpstream
 from service import Service

@@ -13,10 +13,11 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from fundament import config as configuration
+from fundament import settings as configuration
 from fundament.cli.config import app
-from fundament.config import DEFAULT_MODEL, Config, load, settings
+from fundament.config import load, settings
 from fundament.errors import ConfigError
+from fundament.settings import DEFAULT_MODEL, Config
 
 DOCUMENTATION = (Path(__file__).parents[1] / "docs/configuration.md").read_text(encoding="utf-8")
 MODEL = '[[models]]\nid = "a"\n'

@@ -26,7 +26,6 @@ from fundament.backends.client import Client
 from fundament.backends.gate import Gate
 from fundament.backends.profiles import EMBEDDED, PROFILES
 from fundament.backends.upstream import Upstream
-from fundament.config import Config, ModelConfig
 from fundament.gateway.admission import Admission
 from fundament.gateway.catalogue import Catalogue, CatalogueModel
 from fundament.gateway.keys import KeyRefresher, KeyRing
@@ -35,6 +34,7 @@ from fundament.lifeline import receive_instructions
 from fundament.outbox import Outbox
 from fundament.responses.background import Background
 from fundament.responses.retention import Retention
+from fundament.settings import Config, ModelConfig
 from fundament.storage.database import open_database
 from fundament.storage.journal import UsageJournal
 from fundament.storage.keys import KeyRepository

@@ -18,12 +18,12 @@ from typing import TextIO
 import msgspec
 
 from fundament import __version__
-from fundament.config import DEFAULT_CONTEXT_TOKENS, Config, ModelConfig
 from fundament.engine.gguf import read_metadata
 from fundament.engine.weights import locate
 from fundament.engine.worker import EngineInstructions
 from fundament.errors import ConfigError
 from fundament.server import LocalModel, WorkerInstructions
+from fundament.settings import DEFAULT_CONTEXT_TOKENS, Config, ModelConfig
 from fundament.storage.database import upgrade
 from fundament.supervisor import Program
 

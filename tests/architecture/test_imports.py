@@ -17,7 +17,8 @@ SOURCE = Path(fundament.__file__).parent
 # A module may import its own package and what stands in a line before its own; never one beside it or after it.
 LAYERS = (
     {"errors", "lifeline", "outbox"},
-    {"config", "protocol"},
+    {"settings", "protocol"},
+    {"config"},
     {"gateway"},
     {"responses", "backends", "engine", "storage", "telemetry"},
     {"api"},

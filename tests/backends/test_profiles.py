@@ -4,7 +4,7 @@ import typing
 
 import pytest
 
-from fundament import config
+from fundament import settings
 from fundament.backends.body import KNOWN
 from fundament.backends.profiles import PROFILES
 
@@ -12,7 +12,7 @@ FAMILIES = sorted(name for name, profile in PROFILES.items() if not profile.own)
 
 
 def test_the_configuration_offers_the_profiles_that_exist() -> None:
-    assert sorted(typing.get_args(config.Profile)) == FAMILIES
+    assert sorted(typing.get_args(settings.Profile)) == FAMILIES
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -15,10 +15,11 @@ from typing import Annotated
 import typer
 
 from fundament.cli.config import ConfigOption, DataDirOption
-from fundament.config import Config, load
+from fundament.config import load
 from fundament.errors import FundamentError
 from fundament.gateway.keys import KeyRing
 from fundament.service import Service, prepare
+from fundament.settings import Config
 from fundament.storage.database import open_database
 from fundament.storage.keys import KeyRepository
 from fundament.supervisor import Supervisor
