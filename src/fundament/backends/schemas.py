@@ -24,9 +24,15 @@ _NAMED = frozenset({"$defs", "definitions", "dependentSchemas", "patternProperti
 _OF_NUMBERS = frozenset({"multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
 _EXCLUSIVE_BOUNDS = (("exclusiveMinimum", "minimum", math.inf), ("exclusiveMaximum", "maximum", -math.inf))
 
+# What the formats of RFC 3339 leave open in llguidance: the year 0, the 29th of February, leap seconds.
+_YEAR = "(?:[0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)"
+_FOURTH = "(?:0[48]|[2468][048]|[13579][26])"
+_DATE = f"^(?:{_YEAR}-(?:0[13-9]|1[0-2]|02-[01]|02-2[0-8])|(?:[0-9]{{2}}{_FOURTH}|{_FOURTH}00)-02-29)"
+_FORMATS = {"date": (_DATE,), "time": ("^.{6}[0-5]",), "date-time": (_DATE, "^.{17}[0-5]")}
+
 
 def prepared(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The same schema, in words that llguidance reads right: patterns, bounds of numbers and multiples.
+    """The same schema, in words that llguidance reads right: patterns, dates, bounds of numbers and multiples.
 
     Raises:
         UnsupportedPattern: it has a pattern that llguidance could not hold to.
@@ -40,11 +46,19 @@ def _prepared(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     node = {key: _prepared_below(key, value) for key, value in cast("dict[str, Any]", schema).items()}
+    return _with_multiples_listed(_with_bounds_for_doubles(_with_held_texts(node)))
+
+
+def _with_held_texts(node: dict[str, Any]) -> dict[str, Any]:
+    """The pattern and the format in words of llguidance, with what it needs beside them."""
+    others: list[str] = []
+    if isinstance(format := node.get("format"), str):
+        others += _FORMATS.get(format, ())
     if isinstance(pattern := node.get("pattern"), str):
-        node["pattern"], *others = held_patterns(pattern)
-        if others:
-            node["allOf"] = [*_list(node.get("allOf")), *({"pattern": other} for other in others)]
-    return _with_multiples_listed(_with_bounds_for_doubles(node))
+        held, *companions = held_patterns(pattern)
+        node = {**node, "pattern": held}
+        others += companions
+    return {**node, "allOf": [*_list(node.get("allOf")), *({"pattern": other} for other in others)]} if others else node
 
 
 def _list(value: Any) -> list[Any]:
