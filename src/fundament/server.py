@@ -41,6 +41,7 @@ from fundament.storage.database import open_database
 from fundament.storage.journal import UsageJournal
 from fundament.storage.keys import KeyRepository
 from fundament.storage.state import StateRepository
+from fundament.storage.usage import UsageRepository
 from fundament.telemetry.logs import configure_logging
 
 KEEP_ALIVE_S = 75
@@ -90,6 +91,8 @@ async def serve(instructions: WorkerInstructions) -> None:
         meter=Meter(journal),
         store=store,
         background=background,
+        ledger=UsageRepository(database),
+        currency=config.billing.currency,
         max_body_bytes=config.server.max_body_bytes,
         allow_private_addresses=config.tools.allow_private_addresses,
     )
