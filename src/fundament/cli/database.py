@@ -4,6 +4,8 @@ It knows the configuration and what is said of a failure; tables and migrations 
 """
 
 import asyncio
+import os
+import pwd
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -54,6 +56,15 @@ def with_database(config: Path | None, data_dir: Path | None, work: Callable[[As
         return asyncio.run(run(loaded))
     except FundamentError as error:
         fail(error)
+
+
+def os_user() -> str:
+    """Who runs the command, for the audit log."""
+    uid = os.getuid()
+    try:
+        return f"cli: {pwd.getpwuid(uid).pw_name}"
+    except KeyError:  # as in a container
+        return f"cli: uid {uid}"
 
 
 def fail(error: FundamentError) -> NoReturn:

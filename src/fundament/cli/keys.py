@@ -3,18 +3,17 @@
 It knows how keys are shown. What they are is `fundament.gateway.keys`' knowledge, where they are is `storage`'s.
 """
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fundament.cli.config import ConfigOption, DataDirOption
-from fundament.cli.database import with_database
-from fundament.cli.shown import duration_s, moment, print_rows, when
-from fundament.errors import InvalidChange
+from fundament.cli.database import os_user, with_database
+from fundament.cli.shown import print_rows, when
 from fundament.gateway.contracts import DEFAULT_CONTRACT
-from fundament.gateway.keys import KeyRecord, scopes_of
+from fundament.gateway.keys import KeyRecord, model_ids_of, scopes_of
+from fundament.gateway.moments import duration_s, moment
 from fundament.settings import Config
 from fundament.storage.keys import KeyRepository
 
@@ -43,11 +42,11 @@ def create(  # noqa: PLR0917 - each is a flag; typer passes them by name
     """Print a new key, alone on stdout. It is shown this once: only its hash is stored."""
 
     async def work(engine: AsyncEngine, config: Config) -> tuple[KeyRecord, str]:
-        return await KeyRepository(engine).create(
+        return await KeyRepository(engine, os_user()).create(
             name,
             contract=contract,
             scopes=scopes_of(scope or ["inference"]),
-            models=_model_ids(config, model) if model else None,
+            models=model_ids_of(model, config.models) if model else None,
             expires_at=None if expires is None else moment(expires),
         )
 
@@ -87,7 +86,7 @@ def rotate(
     """Print a new key in the place of another, alone on stdout. The other one expires when the overlap is over."""
 
     async def work(engine: AsyncEngine, _: Config) -> tuple[KeyRecord, KeyRecord, str]:
-        return await KeyRepository(engine).rotate(key, duration_s(overlap))
+        return await KeyRepository(engine, os_user()).rotate(key, duration_s(overlap))
 
     old, record, plaintext = with_database(config, data_dir, work)
     typer.echo(
@@ -101,13 +100,5 @@ def rotate(
 @app.command()
 def revoke(key: Reference, config: ConfigOption = None, data_dir: DataDirOption = None) -> None:
     """Revoke a key. A running service refuses it within a second."""
-    record = with_database(config, data_dir, lambda engine, _: KeyRepository(engine).revoke(key))
+    record = with_database(config, data_dir, lambda engine, _: KeyRepository(engine, os_user()).revoke(key))
     typer.echo(f"Revoked {record.id} ('{record.name}').", err=True)
-
-
-def _model_ids(config: Config, names: Sequence[str]) -> tuple[str, ...]:
-    ids = {name: model.id for model in config.models for name in (model.id, *model.aliases)}
-    for name in names:
-        if name not in ids:
-            raise InvalidChange(f"No model has the id or the alias '{name}'. There are: {', '.join(sorted(ids))}.")
-    return tuple(dict.fromkeys(ids[name] for name in names))

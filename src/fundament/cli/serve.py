@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from fundament.cli.config import ConfigOption, DataDirOption
+from fundament.cli.database import os_user
 from fundament.config import load
 from fundament.errors import FundamentError
 from fundament.gateway.contracts import DEFAULT_CONTRACT
@@ -125,7 +126,7 @@ async def _quickstart_key(config: Config) -> str:
     kept = await asyncio.to_thread(_read_key, path)
     database = open_database(config.database_url)
     try:
-        keys = KeyRepository(database)
+        keys = KeyRepository(database, os_user())
         records = await keys.list()
         found = KeyRing(records).find(kept)
         if found is not None and found.expires_at is None:

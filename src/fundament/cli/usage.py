@@ -3,8 +3,6 @@
 It knows how usage is shown. What is counted is in the ledger (`fundament.storage.usage`).
 """
 
-import csv
-import sys
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -17,13 +15,11 @@ from fundament.cli.config import ConfigOption, DataDirOption
 from fundament.cli.database import fail, with_database
 from fundament.cli.shown import print_rows
 from fundament.errors import FundamentError
-from fundament.gateway.contracts import amount_of
 from fundament.gateway.usage import UsageQuery, usage_query
+from fundament.gateway.usage_csv import columns_of, csv_of, sums_of
 from fundament.protocol.answers import UsageReport, UsageTotals
 from fundament.settings import Config
 from fundament.storage.usage import UsageRepository
-
-_SUMS = ("requests", "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
 
 app = typer.Typer(help="Show what was used.", no_args_is_help=True)
 
@@ -60,33 +56,17 @@ def report(  # noqa: PLR0917 - each is a flag; typer passes them by name
     if format_ == "json":
         typer.echo(msgspec.json.encode(found))
     elif format_ == "csv":
-        _print_csv(query, found)
+        typer.echo(csv_of(query, found), nl=False)
     else:
         titles = [*(dimension.capitalize() for dimension in query.by), *_titles(found.currency)]
-        print_rows(titles, [[*_names(query, totals), *_sums(totals)] for totals in found.data], folded=titles[:1])
-
-
-def _print_csv(query: UsageQuery, found: UsageReport) -> None:
-    columns = [name for dimension in query.by for name in _columns(dimension)]
-    out = csv.writer(sys.stdout, lineterminator="\n")
-    out.writerow([*columns, *_SUMS, "cost", "currency"])
-    for totals in found.data:
-        out.writerow([*(getattr(totals, name) or "" for name in columns), *_sums(totals), found.currency])
+        print_rows(titles, [[*_names(query, totals), *sums_of(totals)] for totals in found.data], folded=titles[:1])
 
 
 def _titles(currency: str) -> Sequence[str]:
     return ("Requests", "Input", "Cached", "Output", "Reasoning", currency)
 
 
-def _columns(dimension: str) -> Sequence[str]:
-    return (f"{dimension}_id", f"{dimension}_name") if dimension in {"contract", "key"} else (dimension,)
-
-
 def _names(query: UsageQuery, totals: UsageTotals) -> list[str]:
     """The names of contracts and keys, the ids of those that are gone."""
-    shown = [[getattr(totals, name) for name in reversed(_columns(dimension))] for dimension in query.by]
+    shown = [[getattr(totals, name) for name in reversed(columns_of(dimension))] for dimension in query.by]
     return [next(text for text in texts if text not in {None, UNSET}) for texts in shown]
-
-
-def _sums(totals: UsageTotals) -> list[str]:
-    return [*(str(getattr(totals, name)) for name in _SUMS), amount_of(totals.cost_nanos)]

@@ -26,7 +26,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """What is kept of a contract.
 
     `plan` is the name of one. `monthly_budget_nanos` is what it may spend in a calendar month (UTC), None without
-    bound. Times are Unix seconds; `closed_at` is None while the contract is open.
+    bound. Times are Unix seconds; `closed_at` is None while the contract is open. `erased_at` says since when all that
+    it has is being deleted; after that its id stands in the place of its name.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     monthly_budget_nanos: int | None = None
     created_at: int
     closed_at: int | None = None
+    erased_at: int | None = None
 
 
 def new_contract(name: str, plan: str, monthly_budget_nanos: int | None = None) -> Contract:

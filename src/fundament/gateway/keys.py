@@ -19,6 +19,7 @@ from structlog.typing import FilteringBoundLogger
 from fundament.errors import InvalidChange, Unavailable
 from fundament.gateway.contracts import Contract
 from fundament.gateway.names import check_name
+from fundament.settings import ModelConfig
 
 PREFIX = "sk-fundament-"
 _SECRET_BYTES = 32  # token_urlsafe makes 43 characters of them
@@ -103,6 +104,15 @@ def scopes_of(names: Iterable[str]) -> tuple[Scope, ...]:
     if unknown or not wanted:
         raise InvalidChange(f"No scope is named '{', '.join(unknown)}'. There are: {', '.join(_SCOPES)}.")
     return wanted
+
+
+def model_ids_of(names: Iterable[str], models: Iterable[ModelConfig]) -> tuple[str, ...]:
+    """The ids of the models with these ids or aliases, each once; raises InvalidChange for another."""
+    ids = {name: model.id for model in models for name in (model.id, *model.aliases)}
+    for name in names:
+        if name not in ids:
+            raise InvalidChange(f"No model has the id or the alias '{name}'. There are: {', '.join(sorted(ids))}.")
+    return tuple(dict.fromkeys(ids[name] for name in names))
 
 
 def digest_of(plaintext: str) -> bytes:

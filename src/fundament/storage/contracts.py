@@ -11,8 +11,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fundament.errors import InvalidChange, UnknownRecord
+from fundament.gateway.audit import SERVICE
 from fundament.gateway.contracts import DEFAULT_CONTRACT, Contract, new_contract
 from fundament.settings import UNLIMITED
+from fundament.storage.audit import note
 from fundament.storage.revision import asking, changing
 from fundament.storage.tables import contracts, keys
 
@@ -22,11 +24,13 @@ class ContractRepository:
 
     Args:
         plans: the names of the plans that a contract may have.
+        actor: who makes the changes, for the audit log.
     """
 
-    def __init__(self, engine: AsyncEngine, plans: Collection[str]) -> None:
+    def __init__(self, engine: AsyncEngine, plans: Collection[str], actor: str = SERVICE) -> None:
         self._engine = engine
         self._plans = plans
+        self._actor = actor
 
     async def create(self, name: str, plan: str, monthly_budget_nanos: int | None = None) -> Contract:
         """Store a new contract.
@@ -38,7 +42,7 @@ class ContractRepository:
         contract = new_contract(name, plan, monthly_budget_nanos)
         async with changing(self._engine) as connection:
             try:
-                await connection.execute(insert(contracts).values(asdict(contract)))
+                await _insert(connection, contract, self._actor)
             except IntegrityError:
                 raise InvalidChange(f"A contract is named '{name}' already.") from None
         return contract
@@ -57,9 +61,11 @@ class ContractRepository:
         wanted: dict[str, Any] = {"plan": plan, "monthly_budget_nanos": monthly_budget_nanos}
         values = {name: value for name, value in wanted.items() if value is not UNSET}
         async with changing(self._engine) as connection:
-            contract = await open_contract(connection, reference)
+            contract = await open_contract(connection, reference, self._actor)
             if not values:
                 return contract
+            changes = {name: (getattr(contract, name), value) for name, value in values.items()}
+            await note(connection, self._actor, "contract.change", contract.id, **changes)
             changed = update(contracts).where(contracts.c.id == contract.id).values(values).returning(contracts)
             return _contract((await connection.execute(changed)).mappings().one())
 
@@ -69,25 +75,22 @@ class ContractRepository:
         Raises:
             UnknownRecord: there is no such contract.
         """
-        now = int(time.time())
         async with changing(self._engine) as connection:
             contract = await find_contract(connection, reference)
-            closed = (
-                update(contracts)
-                .where(contracts.c.id == contract.id)
-                .values(closed_at=func.coalesce(contracts.c.closed_at, now))
-                .returning(contracts)
-            )
-            theirs = keys.c.contract_id == contract.id
-            # In the order in which workers note their last use: PostgreSQL's locks must not wait in a circle.
-            await connection.execute(select(keys.c.id).where(theirs).order_by(keys.c.id).with_for_update())
-            await connection.execute(update(keys).where(theirs, keys.c.revoked_at.is_(None)).values(revoked_at=now))
-            return _contract((await connection.execute(closed)).mappings().one())
+            if contract.closed_at is None:
+                await note(connection, self._actor, "contract.close", contract.id)
+            return await close_contract(connection, contract)
+
+    async def find(self, reference: str) -> Contract:
+        """The contract with this id or name; raises UnknownRecord."""
+        async with asking(self._engine) as connection:
+            return await find_contract(connection, reference)
 
     async def list(self) -> Sequence[Contract]:
-        """All contracts, closed ones too, the oldest first."""
+        """All contracts, closed ones too, but not those that are erased; the oldest first."""
+        there = select(contracts).where(contracts.c.erased_at.is_(None))
         async with asking(self._engine) as connection:
-            rows = await connection.execute(select(contracts).order_by(contracts.c.created_at, contracts.c.name))
+            rows = await connection.execute(there.order_by(contracts.c.created_at, contracts.c.name))
             return [_contract(row) for row in rows.mappings()]
 
     def _check_plan(self, plan: str) -> None:
@@ -104,7 +107,23 @@ async def find_contract(connection: AsyncConnection, reference: str) -> Contract
     return _contract(row)
 
 
-async def open_contract(connection: AsyncConnection, reference: str) -> Contract:
+async def close_contract(connection: AsyncConnection, contract: Contract) -> Contract:
+    """The contract, closed, and its keys revoked; what is so already stays so."""
+    now = int(time.time())
+    closed = (
+        update(contracts)
+        .where(contracts.c.id == contract.id)
+        .values(closed_at=func.coalesce(contracts.c.closed_at, now))
+        .returning(contracts)
+    )
+    theirs = keys.c.contract_id == contract.id
+    # In the order in which workers note their last use: PostgreSQL's locks must not wait in a circle.
+    await connection.execute(select(keys.c.id).where(theirs).order_by(keys.c.id).with_for_update())
+    await connection.execute(update(keys).where(theirs, keys.c.revoked_at.is_(None)).values(revoked_at=now))
+    return _contract((await connection.execute(closed)).mappings().one())
+
+
+async def open_contract(connection: AsyncConnection, reference: str, actor: str) -> Contract:
     """As `find_contract`, and raises InvalidChange: it is closed. The default contract is made when it is missing."""
     try:
         contract = await find_contract(connection, reference)
@@ -112,10 +131,16 @@ async def open_contract(connection: AsyncConnection, reference: str) -> Contract
         if reference != DEFAULT_CONTRACT:
             raise
         contract = new_contract(DEFAULT_CONTRACT, UNLIMITED)
-        await connection.execute(insert(contracts).values(asdict(contract)))
+        await _insert(connection, contract, actor)
     if contract.closed_at is not None:
         raise InvalidChange(f"The contract '{contract.name}' is closed.")
     return contract
+
+
+async def _insert(connection: AsyncConnection, contract: Contract, actor: str) -> None:
+    await connection.execute(insert(contracts).values(asdict(contract)))
+    terms = {"plan": contract.plan, "monthly_budget_nanos": contract.monthly_budget_nanos}
+    await note(connection, actor, "contract.create", contract.id, **terms)
 
 
 def _contract(row: RowMapping) -> Contract:

@@ -29,7 +29,7 @@ from fundament.errors import ConfigError, Unavailable
 P = ParamSpec("P")
 T = TypeVar("T")
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration. Named here so that a start without migrations need not import Alembic; a test compares."""
 
 POSTGRESQL_CONNECTIONS = 10  # of a process; PostgreSQL takes 100 in all by default
@@ -249,7 +249,8 @@ def _parse(url: str) -> URL:
 
 def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
     cursor = connection.cursor()
-    for pragma in ("busy_timeout = 5000", "synchronous = NORMAL", "foreign_keys = ON"):
+    # What is deleted is overwritten: prompts and answers must not stay in the file's free pages.
+    for pragma in ("busy_timeout = 5000", "synchronous = NORMAL", "foreign_keys = ON", "secure_delete = ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

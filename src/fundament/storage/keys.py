@@ -9,9 +9,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fundament.errors import InvalidChange, Unavailable, UnknownRecord
+from fundament.gateway.audit import SERVICE
 from fundament.gateway.contracts import DEFAULT_CONTRACT, Contract
 from fundament.gateway.keys import KeyRecord, Scope, new_key
-from fundament.storage.contracts import open_contract
+from fundament.storage.audit import note
+from fundament.storage.contracts import find_contract, open_contract
 from fundament.storage.database import unavailable_on_failure
 from fundament.storage.revision import REVISION, asking, changing
 from fundament.storage.tables import contracts, keys, revisions
@@ -21,10 +23,15 @@ _CONTRACT = [contracts.c[name].label(f"contract_{name}") for name in Contract.__
 
 
 class KeyRepository:
-    """Keys as rows; a `fundament.gateway.keys.KeySource`. Every method raises `Unavailable` when the database fails."""
+    """Keys as rows; a `fundament.gateway.keys.KeySource`. Every method raises `Unavailable` when the database fails.
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    Args:
+        actor: who makes the changes, for the audit log.
+    """
+
+    def __init__(self, engine: AsyncEngine, actor: str = SERVICE) -> None:
         self._engine = engine
+        self._actor = actor
 
     async def create(
         self,
@@ -43,10 +50,12 @@ class KeyRepository:
             UnknownRecord: there is no such contract; the default one is made.
         """
         async with changing(self._engine) as connection:
-            theirs = await open_contract(connection, contract)
+            theirs = await open_contract(connection, contract, self._actor)
             record, plaintext = new_key(name, theirs, scopes=scopes, models=models, expires_at=expires_at)
             await _end_expired(connection, record)
             await _insert(connection, record)
+            terms = {name: getattr(record, name) for name in ("scopes", "models", "expires_at")}
+            await note(connection, self._actor, "key.create", record.id, contract_id=theirs.id, **terms)
         return record, plaintext
 
     async def rotate(self, reference: str, overlap_s: int) -> tuple[KeyRecord, KeyRecord, str]:
@@ -74,6 +83,8 @@ class KeyRepository:
             changes = {"replaced_by": record.id, "expires_at": ends_at}
             await connection.execute(update(keys).where(keys.c.id == old.id).values(changes))
             await _insert(connection, record)
+            ends = (old.expires_at, ends_at)
+            await note(connection, self._actor, "key.rotate", old.id, replaced_by=record.id, expires_at=ends)
             return await _find(connection, old.id), record, plaintext
 
     async def revoke(self, reference: str) -> KeyRecord:
@@ -84,6 +95,8 @@ class KeyRepository:
         """
         async with changing(self._engine) as connection:
             record = await _find(connection, reference)
+            if record.revoked_at is None:
+                await note(connection, self._actor, "key.revoke", record.id)
             now = func.coalesce(keys.c.revoked_at, int(time.time()))
             await connection.execute(update(keys).where(keys.c.id == record.id).values(revoked_at=now))
             return await _find(connection, record.id)
@@ -105,11 +118,17 @@ class KeyRepository:
             raise Unavailable("The database has lost the revision of its keys.")
         return rows[0]["value"], _records([row for row in rows if row["id"] is not None])
 
-    async def list(self) -> Sequence[KeyRecord]:
-        """All keys, revoked ones too, the oldest first."""
+    async def list(self, contract: str | None = None) -> Sequence[KeyRecord]:
+        """All keys, revoked ones too, the oldest first; with `contract`, an id or a name, those of one contract.
+
+        Raises:
+            UnknownRecord: there is no such contract.
+        """
+        statement = _with_contracts().order_by(keys.c.created_at, keys.c.name)
         async with asking(self._engine) as connection:
-            rows = await connection.execute(_with_contracts().order_by(keys.c.created_at, keys.c.name))
-            return _records(rows.mappings().all())
+            if contract is not None:
+                statement = statement.where(keys.c.contract_id == (await find_contract(connection, contract)).id)
+            return _records((await connection.execute(statement)).mappings().all())
 
     async def used(self, times: Mapping[str, int]) -> None:
         """Note when each of these keys, by id, was used last (Unix seconds). The revision stays as it is."""

@@ -7,6 +7,7 @@ from sqlalchemy import (
     Double,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     String,
@@ -25,6 +26,7 @@ contracts = Table(
     Column("monthly_budget_nanos", BigInteger),
     Column("created_at", BigInteger, nullable=False),  # Unix seconds, as all times here
     Column("closed_at", BigInteger),
+    Column("erased_at", BigInteger),
 )
 
 keys = Table(
@@ -47,6 +49,19 @@ keys = Table(
 # A revoked key keeps its name, and gives it free; so does one that another replaces.
 _named = and_(keys.c.revoked_at.is_(None), keys.c.replaced_by.is_(None))
 Index("keys_active_name", keys.c.contract_id, keys.c.name, unique=True, sqlite_where=_named, postgresql_where=_named)
+
+# One row a change of contracts and keys; ids are given once and grow. `object_id` is a contract's or a key's.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("time", BigInteger, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("object_id", String, nullable=False),
+    Column("changes", String, nullable=False),  # JSON without any text of a client
+    sqlite_autoincrement=True,
+)
 
 # One row a table that processes keep in memory: a number that grows in the same transaction as every change to it.
 revisions = Table(
@@ -71,6 +86,7 @@ responses = Table(
     Column("runner", String),
 )
 Index("responses_created_at", responses.c.created_at)
+Index("responses_owner", responses.c.owner)
 Index(
     "responses_running",
     responses.c.runner,
@@ -95,6 +111,7 @@ conversations = Table(
     Column("metadata", LargeBinary, nullable=False),
     Column("next_position", BigInteger, nullable=False),  # only grows, so a position is never given twice
 )
+Index("conversations_owner", conversations.c.owner)
 
 conversation_items = Table(
     "conversation_items",
