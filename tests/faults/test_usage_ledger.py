@@ -3,7 +3,6 @@
 KILLS in the environment says how often the workers and the whole service are killed; the acceptance run has 20.
 """
 
-import asyncio
 import http.client
 import itertools
 import json
@@ -13,15 +12,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import select
-
+from booked import rows
 from catalogues import UPSTREAM_ENVIRONMENT, scripted_config
 from databases import PostgreSQL
-from fundament.storage.database import open_database, reading
 from fundament.storage.mover import moved_until
-from fundament.storage.tables import usage
 from scripted_answers import Answer, chat_answer
 from scripted_upstream import Request, ScriptedUpstream
 from service import Service, wait_until
@@ -85,23 +80,13 @@ def asking(service: Service, upstream: ScriptedUpstream) -> Iterator[Clients]:
         clients.stop()
 
 
-def rows_of(url: str) -> list[dict[str, Any]]:
-    async def read() -> list[dict[str, Any]]:
-        engine = open_database(url)
-        async with reading(engine).connect() as connection:
-            rows = [dict(row) for row in (await connection.execute(select(usage))).mappings()]
-        await engine.dispose()
-        return rows
-
-    return asyncio.run(read())
-
-
-def assert_booked(service: Service, url: str, clients: Clients) -> None:
+def assert_booked(service: Service, clients: Clients) -> None:
     """What was seen answered is in the ledger as it was, nothing twice, and nothing that was not asked."""
-    rows = [row for row in rows_of(url) if row["outcome"] == "completed"]
-    booked = {row["request_id"]: row["input_tokens"] for row in rows}
+    every = rows(service)
+    completed = [row for row in every if row["outcome"] == "completed"]
+    booked = {row["request_id"]: row["input_tokens"] for row in completed}
     assert clients.answered.items() <= booked.items(), "lost"
-    assert {row["output_tokens"] for row in rows} == {3}
+    assert {row["output_tokens"] for row in completed} == {3}
     numbers = list(booked.values())
     assert len(numbers) == len(set(numbers)), "twice"
     # A process may die between its record and its answer; nobody was told of the record then.
@@ -110,7 +95,7 @@ def assert_booked(service: Service, url: str, clients: Clients) -> None:
     done = service.command("usage", "report", "--by", "model", "--format", "json")
     assert done.returncode == 0, done.stderr
     [total] = json.loads(done.stdout)["data"]
-    assert (total["requests"], total["input_tokens"]) == (len(rows_of(url)), sum(numbers))
+    assert (total["requests"], total["input_tokens"]) == (len(every), sum(numbers))
 
 
 def kill_all(service: Service) -> None:
@@ -135,7 +120,7 @@ def test_workers_the_ledger_and_the_whole_service_are_killed(tmp_path: Path, ups
         clients.stop()
         service.stop()
         assert list((service.data / "usage").glob("*.jsonl")) == [], "an orderly end leaves nothing to move"
-        assert_booked(service, f"sqlite:///{service.data}/fundament.db", clients)
+        assert_booked(service, clients)
 
 
 def test_the_database_goes_away_meanwhile(
@@ -160,7 +145,7 @@ def test_the_database_goes_away_meanwhile(
         clients.stop()
         wait_moved(service)
         service.stop()
-        assert_booked(service, cleared_url, clients)
+        assert_booked(service, clients)
     assert "usage_ledger_down" in service.log_text()
 
 
