@@ -15,6 +15,7 @@ from benchmarks import UnmeasurableError, install, servers
 from benchmarks.figures import Figure, Goal, Outcome
 from benchmarks.gateway import Scale
 from benchmarks.processes import Processes
+from benchmarks.rounds import QUIET, Company
 from benchmarks.servers import FUNDAMENT, RUN, Gateway
 from benchmarks.wrk import Wrk
 from fundament.gateway.meter import UsageRecord
@@ -69,6 +70,8 @@ def ledger(scale: Scale) -> Outcome:
         config = f"[storage]\nusage_days = {_KEPT_DAYS}\n{servers.config_before(upstream)}"
         gateway = servers.fundament(processes, config, core=cores.server, fill=filling)
 
+        company = Company(processes)
+
         def late_ms() -> float:
             return wrk.load(gateway, connections=_CONNECTIONS, duration_s=scale.window_s).p99_ms
 
@@ -82,6 +85,7 @@ def ledger(scale: Scale) -> Outcome:
             raise UnmeasurableError("the sweep ended before it could be measured")
         _wait_swept(gateway)
         swept = [late_ms() for _ in range(len(sweeping))]
+        others = company.share()
         reports = {by: tuple(_report_s(gateway, by, filling.count) for _ in range(3)) for by in _BYS}
     title = f"the usage ledger with {filling.count:,} requests"
     figures = (
@@ -92,7 +96,8 @@ def ledger(scale: Scale) -> Outcome:
         Figure("sweeping / afterwards", (_median(sweeping) / _median(swept),), goal=Goal("<=", 1.2)),
     )
     checked = ("a report has every request", "rows were left when a window of the sweep ended", "every answer is a 2xx")
-    return Outcome("ledger", title, figures, checked=checked)
+    notes = (f"DISTURBED: others used {others:.0%} of the machine",) if others >= QUIET else ()
+    return Outcome("ledger", title, figures, notes, checked)
 
 
 def _median(samples: list[float]) -> float:
