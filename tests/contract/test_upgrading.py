@@ -66,17 +66,6 @@ def test_the_quickstart_upgrades_by_itself(
         assert revision(service) == database.HEAD
 
 
-def test_the_quickstart_leaves_a_key_of_its_name_in_another_contract_alone(
-    tmp_path: Path, upstream: ScriptedUpstream
-) -> None:
-    service = Service(tmp_path / "quick", MODEL.format(base_url=upstream.base_url), flags=["--quickstart"])
-    service.create_contract("acme")
-    theirs = service.create_key("quickstart", "--contract", "acme")
-    with service:
-        assert wait_until(lambda: "curl " in service.output.read_text(), 10)
-        assert service.request("GET", "/v2/models", key=theirs).status == 200
-
-
 def test_the_quickstart_says_so_when_no_key_can_be_made(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     service = Service(tmp_path / "quick", MODEL.format(base_url=upstream.base_url), flags=["--quickstart"])
     service.create_contract("default")
