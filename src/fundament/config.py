@@ -16,7 +16,16 @@ import msgspec
 from msgspec import Struct, inspect
 
 from fundament.errors import ConfigError
-from fundament.settings import BillingConfig, Config, ModelConfig, PlanConfig, ServerConfig, StorageConfig, ToolsConfig
+from fundament.settings import (
+    AdminConfig,
+    BillingConfig,
+    Config,
+    ModelConfig,
+    PlanConfig,
+    ServerConfig,
+    StorageConfig,
+    ToolsConfig,
+)
 
 
 class LoadedConfig(Struct, frozen=True, kw_only=True):
@@ -103,6 +112,7 @@ def _variables() -> dict[str, tuple[str, type]]:
             ("storage", StorageConfig),
             ("tools", ToolsConfig),
             ("billing", BillingConfig),
+            ("admin", AdminConfig),
         )
         for field in msgspec.structs.fields(struct)
     }
@@ -125,6 +135,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, object
 
 def _refuse_unknown_variables(environ: Mapping[str, str], config: Config) -> None:
     keys = {upstream.api_key_env for model in config.models for upstream in model.upstreams}
+    keys.add(config.admin.key_env)
     known = {*_variables(), "FUNDAMENT_CONFIG"}
     for variable in sorted(environ):
         if not variable.startswith("FUNDAMENT_") or variable in known or variable in keys:
@@ -227,7 +238,7 @@ def _locate(name: str, raw: object) -> tuple[inspect.Type, object]:
 
 def _got(name: str, value: object) -> str:
     # A key pasted where its variable's name belongs, or anywhere in a table, must not be repeated in a log.
-    if name.endswith(".api_key_env"):
+    if name.endswith(("api_key_env", "admin.key_env")):
         return ""
     if isinstance(value, dict | list):
         return ", got a table" if isinstance(value, dict) else ", got a list"

@@ -1,4 +1,5 @@
-"""The ledger process: moves this machine's usage journal into the database, and sweeps what is older than it is kept.
+"""The ledger process: moves this machine's usage journal into the database, sweeps what is older than it is
+kept, and deletes what is left of contracts that were erased.
 
 Run as `python -m fundament.ledger` by the supervisor, with its instructions on stdin. It is not on any request's way:
 while it is away, or the database is, the journal grows.
@@ -14,6 +15,7 @@ from fundament.gateway.retention import Retention
 from fundament.lifeline import receive_instructions
 from fundament.settings import Config
 from fundament.storage.database import open_database
+from fundament.storage.erasure import Erasure
 from fundament.storage.mover import Mover
 from fundament.storage.usage import UsageRepository
 from fundament.telemetry.logs import configure_logging
@@ -32,7 +34,8 @@ async def keep(config: Config) -> None:
     database = open_database(config.database_url)
     ledger = UsageRepository(database)
     mover = Mover(config.journal_dir, ledger)
-    running = [asyncio.create_task(work.run()) for work in (mover, Retention(ledger, config.storage.usage_days))]
+    works = (mover, Retention(ledger, config.storage.usage_days), Erasure(database))
+    running = [asyncio.create_task(work.run()) for work in works]
     try:
         await asyncio.wait([asyncio.create_task(stop.wait()), *running], return_when=asyncio.FIRST_COMPLETED)
         for task in running:

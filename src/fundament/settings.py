@@ -90,6 +90,14 @@ class BillingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     currency: Currency = "EUR"
 
 
+class AdminConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the admin API listens, and the variable that holds its key; port 0 means that there is none."""
+
+    port: Port = 0
+    host: Text = "127.0.0.1"
+    key_env: VariableName = "FUNDAMENT_ADMIN_KEY"
+
+
 class ToolsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What tools that clients name (MCP servers) may reach."""
 
@@ -219,6 +227,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     storage: StorageConfig = StorageConfig()
     tools: ToolsConfig = ToolsConfig()
     billing: BillingConfig = BillingConfig()
+    admin: AdminConfig = AdminConfig()
     models: Annotated[
         tuple[ModelConfig, ...], Meta(min_length=1, description="a list of at least one model, [[models]]")
     ] = (DEFAULT_MODEL,)
