@@ -74,8 +74,9 @@ class Erasure:
         contract = await self._mark(reference)
         await asyncio.sleep(REFUSED_AFTER_S)
         erased = await self._delete(contract.id)
-        contract = await self._finish(contract.id)
         await self._rewrite()
+        contract = await self._finish(contract.id)
+        await self._empty_log()
         return contract, erased
 
     async def run(self) -> None:
@@ -97,15 +98,18 @@ class Erasure:
             select(contracts.c.id).where(marked, contracts.c.name != contracts.c.id),
         ]
         async with asking(self._engine) as connection:
-            found = {id for query in left for id in (await connection.execute(query.distinct())).scalars()}
-        texts = False
-        for id in sorted(found):
+            *stored, used, unfinished = [
+                set((await connection.execute(query.distinct())).scalars().all()) for query in left
+            ]
+        texts = unfinished.union(*stored)
+        for id in sorted(texts | used):
             erased = await self._delete(id)
-            texts = texts or erased.conversations + erased.responses > 0
-            contract = await self._finish(id)
-            self._log.info("erased", contract_id=contract.id, responses=erased.responses, requests=erased.requests)
+            self._log.info("erased", contract_id=id, responses=erased.responses, requests=erased.requests)
         if texts:
             await self._rewrite()
+            for id in sorted(unfinished):
+                await self._finish(id)
+            await self._empty_log()
 
     async def _mark(self, reference: str) -> Contract:
         async with changing(self._engine) as connection:
@@ -134,7 +138,7 @@ class Erasure:
             await asyncio.sleep(_PAUSE_S)
 
     async def _finish(self, contract_id: str) -> Contract:
-        """The keys go, and the name last: until then a run that was broken off can be asked for by it."""
+        """The keys go, and the name last: it says that a run was broken off, and another can be asked for by it."""
         async with changing(self._engine) as connection:
             contract = await find_contract(connection, contract_id)
             if contract.name != contract.id:
@@ -145,7 +149,7 @@ class Erasure:
             return await find_contract(connection, contract_id)
 
     async def _rewrite(self) -> None:
-        """Rids SQLite's files of deleted text. PostgreSQL does so by itself, later (VACUUM).
+        """Rids SQLite's file of deleted text. PostgreSQL does so by itself, later (VACUUM).
 
         `secure_delete` is not enough: where rows move between pages, SQLite leaves copies in their unused parts.
         """
@@ -154,6 +158,10 @@ class Erasure:
         with unavailable_on_failure():
             async with reading(self._engine).connect() as connection:
                 await connection.execute(text("VACUUM"))
+
+    async def _empty_log(self) -> None:
+        if self._engine.dialect.name != "sqlite":
+            return
         deadline = time.monotonic() + CHECKPOINT_TIMEOUT_S
         while True:
             with unavailable_on_failure():
