@@ -89,6 +89,9 @@ def test_every_setting_outside_models_and_plans_can_come_from_the_environment(fi
         "storage.usage_days": "8",
         "tools.allow_private_addresses": "True",
         "billing.currency": "CHF",
+        "admin.port": "8081",
+        "admin.host": "::1",
+        "admin.key_env": "MY_ADMIN_KEY",
     }
     environ = {f"FUNDAMENT_{name.replace('.', '_').upper()}": value for name, value in given.items()}
 
@@ -265,6 +268,15 @@ def test_a_bad_flag_is_refused_by_its_name(file: Path) -> None:
         load(environ={}, flags={"server.data_dir": 3})
 
 
+def test_the_variable_of_the_admin_key_is_known_by_its_name_and_no_key_is_repeated(file: Path) -> None:
+    load(environ={"FUNDAMENT_ADMIN_KEY": "a-secret-of-the-admin"})
+    file.write_text("admin.key_env = 'FUNDAMENT_OTHER_KEY'")
+    load(file, {"FUNDAMENT_OTHER_KEY": "a-secret-of-the-admin"})
+    message = refusal(file, "admin.key_env = 'a-secret-of-the-admin'")
+    assert message.startswith("admin.key_env: expected the name of an environment variable")
+    assert "a-secret" not in message
+
+
 def test_a_variable_that_holds_an_upstreams_key_may_begin_like_ours(file: Path) -> None:
     file.write_text(UPSTREAM + "api_key_env = 'FUNDAMENT_UPSTREAM_KEY'", encoding="utf-8")
 
@@ -355,6 +367,7 @@ def documented(heading: str) -> dict[str, str]:
     [
         ("[server]", configuration.ServerConfig),
         ("[storage]", configuration.StorageConfig),
+        ("[admin]", configuration.AdminConfig),
         ("[[models]]", configuration.ModelConfig),
         ("[[models.upstreams]]", configuration.UpstreamConfig),
         ("[plans.NAME]", configuration.PlanConfig),
