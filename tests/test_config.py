@@ -268,15 +268,6 @@ def test_a_bad_flag_is_refused_by_its_name(file: Path) -> None:
         load(environ={}, flags={"server.data_dir": 3})
 
 
-def test_the_variable_of_the_admin_key_is_known_by_its_name_and_no_key_is_repeated(file: Path) -> None:
-    load(environ={"FUNDAMENT_ADMIN_KEY": "a-secret-of-the-admin"})
-    file.write_text("admin.key_env = 'FUNDAMENT_OTHER_KEY'")
-    load(file, {"FUNDAMENT_OTHER_KEY": "a-secret-of-the-admin"})
-    message = refusal(file, "admin.key_env = 'a-secret-of-the-admin'")
-    assert message.startswith("admin.key_env: expected the name of an environment variable")
-    assert "a-secret" not in message
-
-
 def test_a_variable_that_holds_an_upstreams_key_may_begin_like_ours(file: Path) -> None:
     file.write_text(UPSTREAM + "api_key_env = 'FUNDAMENT_UPSTREAM_KEY'", encoding="utf-8")
 

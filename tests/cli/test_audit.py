@@ -68,7 +68,6 @@ def test_erase_asks_before_it_begins(answer: str) -> None:
     run("contracts", "create", "--name", "acme", "--plan", "essential")
     result = run("contracts", "erase", "acme", input=answer)
     assert result.exit_code == 1
-    assert result.stdout == ""
     assert "Delete all that 'acme' has" in result.stderr
     assert names() == ["acme"]
 
@@ -78,10 +77,8 @@ def test_erase_says_what_it_has_deleted(options: list[str], answer: str | None) 
     id = run("contracts", "create", "--name", "acme", "--plan", "essential").stdout.strip()
     run("keys", "create", "--contract", "acme", "--name", "laptop")
     result = run("contracts", "erase", "acme", *options, input=answer)
-    assert (result.exit_code, result.stdout) == (0, ""), result.stderr
-    assert result.stderr.endswith(
-        f"Erased {id}: 0 responses, 0 conversations, 0 requests of the usage ledger.\n"
-    )
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.endswith(f"Erased {id}: 0 responses, 0 conversations, 0 requests of the usage ledger.\n")
     assert names() == []
     assert run("keys", "list").stdout == ""
     assert entries()[0][2:] == ["contract.erased", id, id, '{"keys":1}']

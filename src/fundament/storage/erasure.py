@@ -90,14 +90,16 @@ class Erasure:
 
     async def delete_rest(self, before: float) -> None:
         """Deletes what is left of contracts that were erased before this time (Unix seconds)."""
-        marked = contracts.c.erased_at <= int(before)
-        left = [
-            select(responses.c.owner).join(contracts, contracts.c.id == responses.c.owner).where(marked),
-            select(conversations.c.owner).join(contracts, contracts.c.id == conversations.c.owner).where(marked),
-            select(usage_days.c.contract_id).join(contracts, contracts.c.id == usage_days.c.contract_id).where(marked),
-            select(contracts.c.id).where(marked, contracts.c.name != contracts.c.id),
-        ]
+        marked = select(contracts.c.id).where(contracts.c.erased_at <= int(before))
+        left = (
+            select(responses.c.owner).where(responses.c.owner.in_(marked)),
+            select(conversations.c.owner).where(conversations.c.owner.in_(marked)),
+            select(usage_days.c.contract_id).where(usage_days.c.contract_id.in_(marked)),
+            marked.where(contracts.c.name != contracts.c.id),
+        )
         async with asking(self._engine) as connection:
+            if (await connection.execute(marked.limit(1))).first() is None:
+                return
             *stored, used, unfinished = [
                 set((await connection.execute(query.distinct())).scalars().all()) for query in left
             ]
