@@ -35,8 +35,8 @@ class CountInputTokens:
             return
         request = responses.validate(body)
         model = desk.admission.admit(key, request.model)
-        history = await history_of(desk.store, key.id, request)
-        request = await with_items(desk.store, key.id, request, history)
+        history = await history_of(desk.store, key.contract.id, request)
+        request = await with_items(desk.store, key.contract.id, request, history)
         upstream = desk.upstreams[model.id]
         making = Making(request, history, upstream, id="resp_0", created_at=0, new_id=lambda prefix: f"{prefix}_0")
         tokens = await making.count()

@@ -1,4 +1,4 @@
-"""What the endpoints of the Responses API share: the parts behind them, and how a request is read.
+"""What endpoints share, those of the Responses API above all: the parts behind them, how a request is read.
 
 It knows no endpoint.
 """
@@ -16,18 +16,21 @@ from fundament.gateway.admission import Admission
 from fundament.gateway.keys import KeyRecord
 from fundament.gateway.meter import Meter
 from fundament.gateway.state import StateStore, StoredResponse
+from fundament.gateway.usage import Ledger
 from fundament.responses.background import Background
 
 
 @dataclass(frozen=True)
 class Desk:
-    """What the endpoints of the Responses API share."""
+    """The parts behind the endpoints. `currency` is the bill's."""
 
     admission: Admission
     upstreams: Mapping[str, Upstream]
     meter: Meter
     store: StateStore
     background: Background
+    ledger: Ledger
+    currency: str
     max_body_bytes: int
     allow_private_addresses: bool = False
 

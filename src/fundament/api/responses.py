@@ -123,7 +123,7 @@ class RetrieveResponse:
         checked({"include": query.get("include", []) + query.get("include[]", [])}, _Included)
         streamed, after = _flag(query, "stream", default=False), _number(query, "starting_after")
         listener = SseListener(send, padded=_flag(query, "include_obfuscation", default=True))
-        stored = await self._desk.find(key.id, scope["path_params"]["id"])
+        stored = await self._desk.find(key.contract.id, scope["path_params"]["id"])
         if not streamed:
             await send_json(send, _encode(stored.response))
             return
@@ -150,7 +150,7 @@ class DeleteResponse:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         key = await self._desk.key(scope)
         id: str = scope["path_params"]["id"]
-        if not await self._desk.background.delete(key.id, id):
+        if not await self._desk.background.delete(key.contract.id, id):
             raise response_not_found(id)
         await send_json(send, _encode({"id": id, "object": "response", "deleted": True}))
 
@@ -161,7 +161,7 @@ class CancelResponse:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         key = await self._desk.key(scope)
-        stored = await self._desk.find(key.id, scope["path_params"]["id"])
+        stored = await self._desk.find(key.contract.id, scope["path_params"]["id"])
         if not stored.response.get("background"):
             raise InvalidRequest(
                 "Only responses that were created with 'background' set to true can be cancelled.",
@@ -179,7 +179,7 @@ class ListInputItems:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         key = await self._desk.key(scope)
-        stored = await self._desk.find(key.id, scope["path_params"]["id"])
+        stored = await self._desk.find(key.contract.id, scope["path_params"]["id"])
         query = parse_qs(scope["query_string"].decode("latin-1"))
         await send_json(send, _encode(page_of(stored.input, query)))
 

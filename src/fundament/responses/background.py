@@ -19,6 +19,7 @@ from fundament.errors import ModelNotFound, RequestError, Unavailable
 from fundament.gateway.catalogue import Catalogue
 from fundament.gateway.meter import Meter, UsageRecord
 from fundament.gateway.state import Events, StateStore, StoredResponse
+from fundament.protocol.usage import Usage
 from fundament.responses.events import event_of, sse
 from fundament.responses.fold import Event
 from fundament.responses.ids import request_id_of
@@ -290,24 +291,27 @@ class Background:
         return told if await self._store.replace(ended, taker, last) else None
 
     def _record(self, stored: StoredResponse, output_tokens: int) -> UsageRecord:
-        """What is known of the usage: no more than that each delta was a token, or several."""
+        """What is known of the usage: whose it is, and no more than that each delta was a token, or several."""
         asked_model: str = stored.response["model"]
-        try:
-            model = self._catalogue.find(asked_model).id
-        except ModelNotFound:  # it was taken out of the catalogue meanwhile
-            model = asked_model
-        return UsageRecord(
+        record = UsageRecord(
             request_id=request_id_of(stored.id),
             time=stored.created_at,
-            key_id=stored.owner,
+            contract_id=stored.owner,
+            key_id="",
             endpoint="responses",
-            model=model,
+            model=asked_model,
             asked_model=asked_model,
             outcome="failed",
             error_code="server_error",
             output_tokens=output_tokens,
             duration_ms=round((time.time() - stored.created_at) * 1000, 2),
         )
+        with contextlib.suppress(ModelNotFound):  # it may have been taken out of the catalogue meanwhile
+            model = self._catalogue.find(asked_model)
+            record.model, record.region = model.id, model.region
+            if model.price is not None:
+                record.cost_nanos = model.price.cost_nanos(Usage(completion_tokens=output_tokens))
+        return record
 
 
 def _new_runner() -> str:
