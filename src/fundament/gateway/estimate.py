@@ -1,0 +1,40 @@
+"""How many tokens a prompt may have, before any tokenizer has seen it.
+
+It knows that text has about four bytes of UTF-8 a token, in most languages and in code. It does not know any model's
+tokenizer: what was reserved by an estimate is put right by what was used.
+"""
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+BYTES_A_TOKEN = 4
+MEDIUM_TOKENS = 1000
+"""An image, a sound or a file counts as so much, whatever its bytes: models scale them to a size of their own."""
+
+_MEDIA = frozenset({"image_url", "input_audio", "file", "file_data", "data", "encrypted_content"})
+
+
+def estimated_tokens(values: Iterable[object]) -> int:
+    """Tokens of decoded JSON: messages, tools, prompts as text or as tokens.
+
+    The names of fields count: in a schema the model reads them, in a message they stand for the chat template's marks.
+    """
+    size_bytes = 0
+    # A list of what is to be seen, not recursion: a body may be nested as deep as its decoder could follow.
+    waiting = list(values)
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            size_bytes += len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
+        elif isinstance(value, dict):
+            for name, inner in cast("dict[str, Any]", value).items():
+                size_bytes += len(name)
+                if name in _MEDIA and inner:
+                    size_bytes += MEDIUM_TOKENS * BYTES_A_TOKEN
+                else:
+                    waiting.append(inner)
+        elif isinstance(value, list | tuple):
+            waiting += cast("list[object]", value)
+        elif value is not None:
+            size_bytes += BYTES_A_TOKEN  # a token given by its number
+    return -(-size_bytes // BYTES_A_TOKEN)
