@@ -5,6 +5,8 @@ Raise these, never return them; `api/` renders them once, at the edge.
     FundamentError
     ├── ConfigError                      the start is refused, the setting named
     ├── WeightsError                     a model file cannot be found, fetched or trusted
+    ├── InvalidChange                    what an operator wants of a contract or key cannot be
+    ├── UnknownRecord                    no contract or key is called this, or several are
     └── RequestError                     everything a client can be told
         ├── InvalidRequest         400   malformed, wrong type, out of range, unknown or unsupported
         │   └── ContextLengthExceeded
@@ -36,6 +38,14 @@ class ConfigError(FundamentError):
 
 class WeightsError(FundamentError):
     """A model's weights cannot be found, fetched or trusted; the message says which and why."""
+
+
+class InvalidChange(FundamentError):
+    """What an operator wants of a contract or a key cannot be: a bad name, one in use, an unknown plan."""
+
+
+class UnknownRecord(FundamentError):
+    """No contract or key is called this, or several are; the message says which."""
 
 
 class RequestError(FundamentError):

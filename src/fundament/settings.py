@@ -4,7 +4,9 @@ It does not know where values come from (`fundament.config`), nor what they do; 
 variable that holds it. `docs/configuration.md` describes each setting; a test keeps the two alike.
 """
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 import msgspec
@@ -22,6 +24,7 @@ Seconds = Annotated[float, Meta(gt=0, le=86400, description="a number of seconds
 GraceSeconds = Annotated[float, Meta(ge=0, le=86400, description="a number of seconds from 0 to 86400")]
 Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
 ModelName = Annotated[str, Meta(pattern=r"^[!-~]+\Z", description="a name of visible ASCII characters without spaces")]
+PlanName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,49}\Z")]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{64}\Z", description="a SHA-256 of 64 hexadecimal digits")]
 Source = Annotated[
     str,
@@ -148,8 +151,42 @@ DEFAULT_MODEL = ModelConfig(
 )
 
 
+class LimitConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a contract may use of one model, or with `"*"` of each model without a row of its own; None is no limit.
+
+    `rpm` are requests a minute, `input_tpm` and `output_tpm` tokens a minute, `max_in_flight` requests at once.
+    """
+
+    model: ModelName = "*"
+    rpm: Count | None = None
+    input_tpm: Count | None = None
+    output_tpm: Count | None = None
+    max_in_flight: Count | None = None
+
+
+class PlanConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the contracts on a plan may use; `models` are ids, None means all of the catalogue."""
+
+    models: tuple[ModelName, ...] | None = None
+    limits: tuple[LimitConfig, ...] = ()
+
+
+UNLIMITED = "unlimited"
+DEFAULT_PLANS: Mapping[str, PlanConfig] = MappingProxyType(
+    {
+        "essential": PlanConfig(limits=(LimitConfig(rpm=300, input_tpm=300_000, output_tpm=150_000),)),
+        "professional": PlanConfig(limits=(LimitConfig(rpm=600, input_tpm=600_000, output_tpm=300_000),)),
+        "agentic": PlanConfig(limits=(LimitConfig(rpm=1000, input_tpm=2_000_000, output_tpm=1_000_000),)),
+        UNLIMITED: PlanConfig(),
+    }
+)
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole configuration; without any model in the file the catalogue is `DEFAULT_MODEL`."""
+    """The whole configuration; without any model in the file the catalogue is `DEFAULT_MODEL`.
+
+    `plans` has `DEFAULT_PLANS`, too, where the file does not put others in their places.
+    """
 
     server: ServerConfig = ServerConfig()
     storage: StorageConfig = StorageConfig()
@@ -157,8 +194,17 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     models: Annotated[
         tuple[ModelConfig, ...], Meta(min_length=1, description="a list of at least one model, [[models]]")
     ] = (DEFAULT_MODEL,)
+    plans: Annotated[
+        Mapping[PlanName, PlanConfig],
+        Meta(description="a table for each plan, [plans.NAME], its name of 1 to 50 of a-z, 0-9, _ and -"),
+    ] = msgspec.field(default_factory=dict[str, PlanConfig])
 
     def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "plans", {**DEFAULT_PLANS, **self.plans})
+        self._check_models()
+        self._check_plans()
+
+    def _check_models(self) -> None:
         owners: dict[str, str] = {}
         for index, model in enumerate(self.models):
             names = [("id", model.id), *((f"aliases[{i}]", alias) for i, alias in enumerate(model.aliases))]
@@ -167,6 +213,17 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 if name in owners:
                     raise ValueError(f"{setting}: {name!r} is taken by {owners[name]}; ids and aliases are unique")
                 owners[name] = setting
+
+    def _check_plans(self) -> None:
+        ids = {model.id for model in self.models}
+        for name, plan in self.plans.items():
+            for setting, model in _models_of(plan):
+                if model not in ids:
+                    raise ValueError(f"plans.{name}.{setting}: no model has the id {model!r}")
+            limited = [limit.model for limit in plan.limits]
+            for index, model in enumerate(limited):
+                if model in limited[:index]:
+                    raise ValueError(f"plans.{name}.limits[{index}].model: {model!r} has limits above")
 
     @property
     def data_dir(self) -> Path:
@@ -179,3 +236,12 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if file == self.storage.database:
             return file
         return f"sqlite:///{self.data_dir / file}"
+
+
+def _models_of(plan: PlanConfig) -> Iterator[tuple[str, str]]:
+    """Each model that a plan names, by the name of its setting."""
+    for index, model in enumerate(plan.models or ()):
+        yield f"models[{index}]", model
+    for index, limit in enumerate(plan.limits):
+        if limit.model != "*":
+            yield f"limits[{index}].model", limit.model

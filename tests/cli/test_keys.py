@@ -42,7 +42,7 @@ def test_create_refuses_a_name_in_use(data_dir: Path) -> None:
     keys(data_dir, "create", "--name", "laptop")
     result = keys(data_dir, "create", "--name", "laptop")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "An active key is named 'laptop' already.\n"
+    assert result.stderr == "An active key of the contract 'default' is named 'laptop' already.\n"
 
 
 def test_list_is_tab_separated_away_from_a_terminal(data_dir: Path) -> None:

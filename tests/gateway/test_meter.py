@@ -6,12 +6,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from accounts import KEY
 from fundament.gateway.catalogue import CatalogueModel
-from fundament.gateway.keys import KeyRecord
 from fundament.gateway.meter import Meter, Metering, UsageRecord
 from fundament.protocol.usage import CompletionDetails, PromptDetails, Usage
 
-KEY = KeyRecord(id="key_1", name="somebody", digest=b"x" * 32, hint="sk", created_at=1)
 MODEL = CatalogueModel(id="model", created=1, owned_by="x", aliases=("alias",))
 USAGE = Usage(10, 5, 15, PromptDetails(cached_tokens=4), CompletionDetails(reasoning_tokens=2))
 

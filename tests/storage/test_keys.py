@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from fundament.errors import Unavailable
-from fundament.gateway.keys import KeyNameError, KeyRefresher, KeyRing
+from fundament.errors import InvalidChange, Unavailable, UnknownRecord
+from fundament.gateway.keys import KeyRefresher, KeyRing
 from fundament.storage.database import open_database, upgrade
-from fundament.storage.keys import KeyRepository, UnknownKeyError
+from fundament.storage.keys import KeyRepository
 
 CREATE_KEYS = """
 import asyncio, sys
@@ -71,7 +71,7 @@ async def test_a_created_key_is_loaded_as_it_was_given(repository: KeyRepository
 async def test_a_name_is_unique_among_active_keys_only(repository: KeyRepository) -> None:
     await repository.create("laptop")
     version = await repository.version()
-    with pytest.raises(KeyNameError, match="laptop"):
+    with pytest.raises(InvalidChange, match="laptop"):
         await repository.create("laptop")
     assert await repository.version() == version
     await repository.revoke("laptop")
@@ -105,7 +105,7 @@ async def test_what_is_no_active_key_cannot_be_revoked(repository: KeyRepository
     record, _ = await repository.create("laptop")
     await repository.revoke("laptop")
     for reference in ("laptop", record.hint, "phone", ""):
-        with pytest.raises(UnknownKeyError):
+        with pytest.raises(UnknownRecord):
             await repository.revoke(reference)
 
 
@@ -114,7 +114,7 @@ async def test_a_hint_that_fits_two_keys_revokes_none(repository: KeyRepository,
     two, _ = await repository.create("two")
     async with engine.begin() as connection:
         await connection.execute(text("UPDATE keys SET hint = 'alike'"))
-    with pytest.raises(UnknownKeyError) as caught:
+    with pytest.raises(UnknownRecord) as caught:
         await repository.revoke("alike")
     assert one.id in str(caught.value)
     assert two.id in str(caught.value)
@@ -137,7 +137,7 @@ def test_any_sequence_of_changes_leaves_what_a_dict_would_hold(changes: list[tup
                     model[name] = record.id
                 else:
                     assert (await repository.revoke(name)).id == model.pop(name)
-            except (KeyNameError, UnknownKeyError):
+            except (InvalidChange, UnknownRecord):
                 assert not allowed
                 assert await repository.version() == before
             else:

@@ -16,10 +16,9 @@ from rich.text import Text
 
 from fundament.cli.config import ConfigOption, DataDirOption
 from fundament.config import load
-from fundament.errors import ConfigError, Unavailable
-from fundament.gateway.keys import KeyNameError
+from fundament.errors import ConfigError, InvalidChange, Unavailable, UnknownRecord
 from fundament.storage.database import open_database, upgrade
-from fundament.storage.keys import KeyRepository, UnknownKeyError
+from fundament.storage.keys import KeyRepository
 
 T = TypeVar("T")
 
@@ -83,7 +82,7 @@ def _with_repository(config: Path | None, data_dir: Path | None, work: Callable[
         url = load(config, flags={"server.data_dir": data_dir}).config.database_url
         upgrade(url)
         return asyncio.run(run(url))
-    except (ConfigError, Unavailable, KeyNameError, UnknownKeyError) as error:
+    except (ConfigError, Unavailable, InvalidChange, UnknownRecord) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
 

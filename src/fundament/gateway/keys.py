@@ -10,18 +10,22 @@ import re
 import secrets
 import time
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 import structlog
 from structlog.typing import FilteringBoundLogger
 
 from fundament.errors import Unavailable
+from fundament.gateway.contracts import Contract
+from fundament.gateway.names import check_name
 
 PREFIX = "sk-fundament-"
 _SECRET_BYTES = 32  # token_urlsafe makes 43 characters of them
 _KEY = re.compile(re.escape(PREFIX) + r"[A-Za-z0-9_-]{43}")
-_MAX_NAME_CHARACTERS = 100
+
+Scope = Literal["inference", "usage"]
+"""What a key is good for: to use models and what they made, or to read what its contract used."""
 
 POLL_INTERVAL_S = 0.25
 """Between two looks at the source's version: a revocation is in force after this and one query, well within 1 s."""
@@ -33,39 +37,54 @@ REFRESH_TIMEOUT_S = 5.0
 """A source that takes longer counts as down; without this, one lost packet would stop every later refresh."""
 
 
-class KeyNameError(ValueError):
-    """A name that a new key cannot have; the message says why."""
-
-
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What is kept of a key; never the key itself.
 
     `digest` is the key's SHA-256 (32 bytes), `hint` its first 16 and last 4 characters, for people who compare it with
-    a key that they hold. Times are Unix seconds; `revoked_at` is None while the key is active.
+    a key that they hold. `models` are ids of the catalogue, None means all that the contract's plan has. `replaced_by`
+    is the id of the key that a rotation put in its place. Times are Unix seconds; `revoked_at` is None while the key is
+    active, `last_used_at` may be a minute late.
     """
 
     id: str
     name: str
+    contract: Contract
     digest: bytes
     hint: str
+    scopes: tuple[Scope, ...] = ("inference",)
+    models: tuple[str, ...] | None = None
     created_at: int
+    expires_at: int | None = None
+    last_used_at: int | None = None
+    replaced_by: str | None = None
     revoked_at: int | None = None
 
 
-def new_key(name: str) -> tuple[KeyRecord, str]:
+def new_key(
+    name: str,
+    contract: Contract,
+    *,
+    scopes: tuple[Scope, ...] = ("inference",),
+    models: tuple[str, ...] | None = None,
+    expires_at: int | None = None,
+) -> tuple[KeyRecord, str]:
     """Invent a key: its record, and the key itself, which exists nowhere else.
 
     Raises:
-        KeyNameError: the name is empty, too long, not printable, padded with spaces, or looks like an id or a key.
+        InvalidChange: the name is empty, too long, not printable, padded with spaces, or looks like an id or a key.
     """
-    _check_name(name)
+    check_name(name, of="key", unlike=("key_", "sk-"))
     plaintext = PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
     record = KeyRecord(
         id="key_" + secrets.token_hex(12),
         name=name,
+        contract=contract,
         digest=digest_of(plaintext),
         hint=f"{plaintext[:16]}…{plaintext[-4:]}",
+        scopes=scopes,
+        models=models,
         created_at=int(time.time()),
+        expires_at=expires_at,
     )
     return record, plaintext
 
@@ -76,17 +95,6 @@ def digest_of(plaintext: str) -> bytes:
     A fast hash is right here: a key is 256 random bits, so there is no dictionary to slow down.
     """
     return hashlib.sha256(plaintext.encode("utf-8", "surrogatepass")).digest()
-
-
-def _check_name(name: str) -> None:
-    # Tabs and line ends would break `keys list`; an id or a key as a name would make `keys revoke` ambiguous, and a key
-    # pasted there by mistake would be stored in the clear.
-    if not name or name != name.strip() or not name.isprintable():
-        raise KeyNameError("A key's name must be printable, on one line, and without spaces around it.")
-    if len(name) > _MAX_NAME_CHARACTERS:
-        raise KeyNameError(f"A key's name has at most {_MAX_NAME_CHARACTERS} characters.")
-    if name.startswith(("key_", "sk-")):
-        raise KeyNameError("A key's name must not start with 'key_' or 'sk-': that is what ids and keys look like.")
 
 
 class KeyRing:
@@ -113,11 +121,11 @@ class KeySource(Protocol):
     """Where the keys live. Both methods raise `fundament.errors.Unavailable` when it does not answer."""
 
     async def version(self) -> int:
-        """A number that differs after every change of the keys; cheap to ask."""
+        """A number that differs after every change of keys or contracts; cheap to ask."""
         ...
 
     async def load(self) -> tuple[int, Sequence[KeyRecord]]:
-        """The active keys, and the version that they belong to."""
+        """The active keys with their contracts, and the version that they belong to."""
         ...
 
 

@@ -27,7 +27,7 @@ from fundament.errors import ConfigError, Unavailable
 P = ParamSpec("P")
 T = TypeVar("T")
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration. Named here so that a start without migrations need not import Alembic; a test compares."""
 
 POSTGRESQL_CONNECTIONS = 10  # of a process; PostgreSQL takes 100 in all by default
@@ -153,7 +153,7 @@ def _migrate(connection: Connection) -> None:
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     try:
-        command.upgrade(config, "head")
+        command.upgrade(config, HEAD)
     except CommandError as error:
         raise ConfigError(
             f"storage.database: its tables are at revision {found}, which this version of Fundament does not know "

@@ -1,28 +1,40 @@
 """The tables, as SQLAlchemy Core sees them. The migrations make them; a test holds the two together."""
 
-from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, LargeBinary, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, LargeBinary, MetaData, String, Table, and_
 
 metadata = MetaData()
+
+contracts = Table(
+    "contracts",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("plan", String, nullable=False),
+    Column("monthly_budget_nanos", BigInteger),
+    Column("created_at", BigInteger, nullable=False),  # Unix seconds, as all times here
+    Column("closed_at", BigInteger),
+)
 
 keys = Table(
     "keys",
     metadata,
     Column("id", String, primary_key=True),
+    Column("contract_id", String, ForeignKey(contracts.c.id), nullable=False),
     Column("name", String, nullable=False),
     Column("digest", LargeBinary, nullable=False, unique=True),
     Column("hint", String, nullable=False),
-    Column("created_at", BigInteger, nullable=False),  # Unix seconds, as all times here
+    Column("scopes", String, nullable=False),  # separated by spaces, as are models
+    Column("models", String),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("last_used_at", BigInteger),
+    Column("replaced_by", String),
     Column("revoked_at", BigInteger),
 )
 
-# A revoked key keeps its name, and gives it free.
-Index(
-    "keys_active_name",
-    keys.c.name,
-    unique=True,
-    sqlite_where=keys.c.revoked_at.is_(None),
-    postgresql_where=keys.c.revoked_at.is_(None),
-)
+# A revoked key keeps its name, and gives it free; so does one that another replaces.
+_named = and_(keys.c.revoked_at.is_(None), keys.c.replaced_by.is_(None))
+Index("keys_active_name", keys.c.contract_id, keys.c.name, unique=True, sqlite_where=_named, postgresql_where=_named)
 
 # One row a table that processes keep in memory: a number that grows in the same transaction as every change to it.
 revisions = Table(
