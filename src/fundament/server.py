@@ -33,7 +33,7 @@ from fundament.gateway.meter import Meter
 from fundament.lifeline import receive_instructions
 from fundament.outbox import Outbox
 from fundament.responses.background import Background
-from fundament.responses.retention import Retention
+from fundament.gateway.retention import Retention
 from fundament.settings import Config, ModelConfig
 from fundament.storage.database import open_database
 from fundament.storage.journal import UsageJournal

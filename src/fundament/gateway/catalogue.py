@@ -24,6 +24,7 @@ class CatalogueModel(Struct, frozen=True, kw_only=True):
     open_weights: bool = True
     context_tokens: int | None = None
     max_output_tokens: int | None = None
+    region: str | None = None
     price: Price | None = None
     meta_data: Mapping[str, Any] = field(default_factory=dict[str, Any])
 

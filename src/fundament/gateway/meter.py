@@ -10,6 +10,7 @@ import msgspec
 
 from fundament.gateway.catalogue import CatalogueModel
 from fundament.gateway.keys import KeyRecord
+from fundament.gateway.prices import Price
 from fundament.protocol.usage import Usage
 
 Outcome = Literal["completed", "cancelled", "failed"]
@@ -19,15 +20,18 @@ class UsageRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One line of the journal. Times are Unix seconds, durations milliseconds.
 
     `tokens_known` tells that the token counts are the server's own and final; without it they are what was counted
-    until the request ended early.
+    until the request ended early. `first_byte_ms` is when the first event of the answer was there, or all of one that
+    is not streamed. `cost_nanos` is what the tokens cost by the price of that moment.
     """
 
     request_id: str
     time: float
+    contract_id: str
     key_id: str
     endpoint: str
     model: str
     asked_model: str
+    region: str | None = None
     stream: bool = False
     outcome: Outcome = "failed"
     error_code: str | None = None
@@ -38,6 +42,7 @@ class UsageRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     tokens_known: bool = False
     first_byte_ms: float | None = None
     duration_ms: float = 0.0
+    cost_nanos: int = 0
 
 
 class Journal(Protocol):
@@ -49,10 +54,11 @@ class Journal(Protocol):
 class Metering:
     """The record of one request in the making."""
 
-    __slots__ = ("_journal", "_started", "record", "settled")
+    __slots__ = ("_journal", "_price", "_started", "record", "settled")
 
-    def __init__(self, journal: Journal, record: UsageRecord) -> None:
+    def __init__(self, journal: Journal, record: UsageRecord, price: Price | None = None) -> None:
         self._journal = journal
+        self._price = price
         self._started = time.perf_counter()
         self.record = record
         self.settled = False
@@ -75,6 +81,8 @@ class Metering:
             record.cached_tokens = usage.cached_tokens
             record.reasoning_tokens = usage.reasoning_tokens
             record.tokens_known = outcome == "completed"
+            if self._price is not None:
+                record.cost_nanos = self._price.cost_nanos(usage)
         self._journal.append(_encode(record))
 
     def _elapsed_ms(self) -> float:
@@ -95,10 +103,12 @@ class Meter:
         record = UsageRecord(
             request_id=request_id,
             time=time.time(),
+            contract_id=key.contract.id,
             key_id=key.id,
             endpoint=endpoint,
             model=model.id,
             asked_model=asked_model,
+            region=model.region,
             stream=stream,
         )
-        return Metering(self._journal, record)
+        return Metering(self._journal, record, model.price)

@@ -27,7 +27,7 @@ from fundament.errors import ConfigError, Unavailable
 P = ParamSpec("P")
 T = TypeVar("T")
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration. Named here so that a start without migrations need not import Alembic; a test compares."""
 
 POSTGRESQL_CONNECTIONS = 10  # of a process; PostgreSQL takes 100 in all by default

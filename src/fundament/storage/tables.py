@@ -1,6 +1,7 @@
 """The tables, as SQLAlchemy Core sees them. The migrations make them; a test holds the two together."""
 
-from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, LargeBinary, MetaData, String, Table, and_
+from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, LargeBinary, MetaData, String, Table, and_
+
 
 metadata = MetaData()
 
@@ -100,4 +101,56 @@ runners = Table(
     metadata,
     Column("id", String, primary_key=True),
     Column("seen_at", Double, nullable=False),
+)
+
+# One row a request, as its record in the journal says. Ids of requests begin with their time, so rows are appended.
+usage = Table(
+    "usage",
+    metadata,
+    Column("request_id", String, primary_key=True),
+    Column("time", Double, nullable=False),
+    Column("contract_id", String, nullable=False),
+    Column("key_id", String, nullable=False),
+    Column("endpoint", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("asked_model", String, nullable=False),
+    Column("region", String),
+    Column("stream", Boolean, nullable=False),
+    Column("outcome", String, nullable=False),
+    Column("error_code", String),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("tokens_known", Boolean, nullable=False),
+    Column("first_byte_ms", Double),
+    Column("duration_ms", Double, nullable=False),
+    Column("cost_nanos", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("usage_time", usage.c.time)
+
+# The sums of `usage` by day (UTC, "2026-11-23"). They stay when the rows that they were made of are swept.
+usage_days = Table(
+    "usage_days",
+    metadata,
+    Column("contract_id", String, primary_key=True),
+    Column("day", String, primary_key=True),
+    Column("key_id", String, primary_key=True),
+    Column("model", String, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("cost_nanos", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# How far (bytes) each segment of a journal is moved into `usage`, as long as the segment is there.
+usage_segments = Table(
+    "usage_segments",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("position", BigInteger, nullable=False),
 )
