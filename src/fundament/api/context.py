@@ -15,6 +15,7 @@ from fundament.api.requests import ClientLeft
 from fundament.api.streaming import ClientWatch
 from fundament.errors import RequestError
 from fundament.protocol import responses
+from fundament.protocol.usage import Usage
 from fundament.responses.compaction import compacted, summary_of, summary_request
 from fundament.responses.history import history_of, kept
 from fundament.responses.making import Making
@@ -40,7 +41,14 @@ class CountInputTokens:
         history = await history_of(desk.store, key.id, request)
         upstream = desk.upstreams[model.id]
         making = Making(request, history, upstream, id="resp_0", created_at=0, new_id=lambda prefix: f"{prefix}_0")
-        tokens = await making.count()
+        held = await desk.limiter.reserve(key.contract, model, {}, output_tokens=0)
+        if held is not None:
+            scope["limit_headers"] = held.headers()
+        try:
+            tokens = await making.count()
+        finally:
+            if held is not None:
+                held.settle("completed", Usage(), 0)
         await send_json(send, _encode({"object": "response.input_tokens", "input_tokens": tokens}))
 
 
@@ -65,6 +73,9 @@ class CompactConversation:
         backend = desk.upstreams[model.id]
         created_at = int(time.time())
         making = Making(request, history, backend, id=new_id("resp"), created_at=created_at, new_id=new_id)
+        held = await desk.limiter.reserve(key.contract, model, making.asked, output_tokens=request.max_output_tokens)
+        if held is not None:
+            scope["limit_headers"] = held.headers()
         metering = desk.meter.begin(
             request_id=request_id,
             key=key,
@@ -72,6 +83,7 @@ class CompactConversation:
             model=model,
             asked_model=request.model,
             stream=False,
+            held=held,
         )
         watch = ClientWatch(scope["connection"])
         failure: RequestError | None = None

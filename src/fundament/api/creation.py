@@ -5,7 +5,7 @@ It knows their order and what is said of a failure when; it does not know how th
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -84,6 +84,7 @@ async def begin(
         previous_response_id=request.previous_response_id,
         conversation_id=request.conversation_id,
     )
+    held = await desk.limiter.reserve(key.contract, model, making.asked, output_tokens=request.max_output_tokens)
     metering = desk.meter.begin(
         request_id=request_id,
         key=key,
@@ -91,8 +92,10 @@ async def begin(
         model=model,
         asked_model=request.model,
         stream=bool(request.stream),
+        held=held,
     )
-    return Creation(desk, request, history, stored, making, metering)
+    limit_headers = () if held is None else held.headers()
+    return Creation(desk, request, history, stored, making, metering, limit_headers)
 
 
 class Memory:
@@ -118,7 +121,10 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Creation:
-    """A response between its admission and its end; `history` are the items before the request's own."""
+    """A response between its admission and its end.
+
+    `history` are the items before the request's own, `limit_headers` what its client is told of its limits.
+    """
 
     desk: Desk
     request: ResponsesRequest
@@ -126,6 +132,7 @@ class Creation:
     stored: StoredResponse
     making: Making
     metering: Metering
+    limit_headers: Sequence[tuple[bytes, bytes]]
 
     @property
     def padded(self) -> bool:

@@ -15,6 +15,7 @@ from fundament.backends.upstream import Upstream
 from fundament.errors import NotFound
 from fundament.gateway.admission import Admission
 from fundament.gateway.keys import KeyRecord
+from fundament.gateway.limits import Limiter
 from fundament.gateway.meter import Meter
 from fundament.gateway.state import StateStore, StoredResponse
 from fundament.responses.background import Background
@@ -26,6 +27,7 @@ class Desk:
 
     admission: Admission
     upstreams: Mapping[str, Upstream]
+    limiter: Limiter
     meter: Meter
     store: StateStore
     background: Background

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fundament.errors import MethodNotAllowed, NotFound, RequestError, ServerFailure
+from fundament.errors import MethodNotAllowed, NotFound, RateLimited, RequestError, ServerFailure
 
 Headers = Sequence[tuple[bytes, bytes]]
 _FAULT = "The server had an error while processing your request. Please retry."
@@ -33,6 +33,13 @@ def error_headers(failure: RequestError) -> list[tuple[bytes, bytes]]:
         headers.append((b"retry-after", b"%d" % failure.retry_after_s))
     if isinstance(failure, MethodNotAllowed):
         headers.append((b"allow", failure.allow.encode()))
+    if isinstance(failure, RateLimited):
+        # OpenAI's clients read these two: the first is exact, the second keeps them from trying again.
+        if failure.retry_after_ms is None:
+            headers.append((b"x-should-retry", b"false"))
+        else:
+            headers.append((b"retry-after-ms", b"%d" % failure.retry_after_ms))
+        headers += failure.headers
     return headers
 
 
@@ -49,6 +56,8 @@ def new_request_id() -> str:
 
 class Edge:
     """Wraps the routes. `scope["request_id"]` is the id that the answer carries as `x-request-id`.
+
+    `scope["limit_headers"]`, where an endpoint puts them, are the answer's, too, whatever becomes of it.
 
     `sockets` are the endpoints of WebSockets, by path.
     """
@@ -71,6 +80,8 @@ class Edge:
             if not started and message["type"] == "http.response.start":
                 started = True
                 message["headers"].append((b"x-request-id", request_id.encode()))
+                if limits := scope.get("limit_headers"):
+                    message["headers"] += limits
             await send(message)
 
         try:

@@ -41,6 +41,7 @@ class CreateResponse:
         except ClientLeft:
             return
         creation = await begin(desk, key, responses.validate(body), scope["request_id"])
+        scope["limit_headers"] = creation.limit_headers
         if creation.request.background:
             await self._in_background(creation, send)
         elif creation.request.stream:
@@ -58,7 +59,11 @@ class CreateResponse:
             creation.settle(failure)
 
         stored = creation.stored
-        await self._desk.background.start(stored, creation.making, settle)
+        try:
+            await self._desk.background.start(stored, creation.making, settle)
+        except RequestError as failure:
+            creation.settle(failure)
+            raise
         if creation.request.stream:
             await send_stream(send, self._desk.background.follow(stored.owner, stored.id, -1))
         else:

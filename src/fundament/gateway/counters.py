@@ -36,7 +36,7 @@ class Demand(Struct, frozen=True, array_like=True, tag=1, gc=False):
 
 
 class Verdict(Struct, frozen=True, array_like=True, gc=False):
-    """What became of a demand, and what is used of the quota since `window_start_ms`, this demand included if it passed.
+    """What became of a demand, and what is used of the quota since `window_start_ms`, with this demand if it passed.
 
     `refused` is "" when it passed, and "unseeded" when the budget's count must be told first. Times are milliseconds of
     the counting side's clock.
@@ -68,7 +68,9 @@ class Settlement(Struct, frozen=True, array_like=True, tag=2, gc=False):
     cost_nanos: int = 0
 
 
-def given_back(demand: Demand, verdict: Verdict, *, input_tokens: int, output_tokens: int, cost_nanos: int) -> Settlement:
+def given_back(
+    demand: Demand, verdict: Verdict, *, input_tokens: int, output_tokens: int, cost_nanos: int
+) -> Settlement:
     """The settlement of a demand that passed, from what was really used."""
     return Settlement(
         demand.contract,

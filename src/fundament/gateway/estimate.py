@@ -4,7 +4,7 @@ It knows that text has about four bytes of UTF-8 a token, in most languages and 
 tokenizer: what was reserved by an estimate is put right by what was used.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any, cast
 
 BYTES_A_TOKEN = 4
@@ -14,14 +14,17 @@ MEDIUM_TOKENS = 1000
 _MEDIA = frozenset({"image_url", "input_audio", "file", "file_data", "data", "encrypted_content"})
 
 
-def estimated_tokens(values: Iterable[object]) -> int:
-    """Tokens of decoded JSON: messages, tools, prompts as text or as tokens.
+_READ_FIELDS = ("messages", "prompt", "tools", "functions", "input", "instructions")
+
+
+def estimated_tokens(request: Mapping[str, Any]) -> int:
+    """Tokens of what a model reads of a request's decoded JSON: messages, tools, prompts as text or as tokens.
 
     The names of fields count: in a schema the model reads them, in a message they stand for the chat template's marks.
     """
     size_bytes = 0
     # A list of what is to be seen, not recursion: a body may be nested as deep as its decoder could follow.
-    waiting = list(values)
+    waiting: list[object] = [request[name] for name in _READ_FIELDS if name in request]
     while waiting:
         value = waiting.pop()
         if isinstance(value, str):

@@ -3,9 +3,9 @@
 It knows plans, estimates and what is said of a refusal. It does not know where the counts are: it asks `Counters`.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, date, datetime
-from typing import Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from msgspec.structs import replace
 
@@ -14,6 +14,7 @@ from fundament.gateway.catalogue import CatalogueModel
 from fundament.gateway.contracts import Contract
 from fundament.gateway.counters import WINDOW_MS, Counters, Demand, Verdict, given_back
 from fundament.gateway.estimate import estimated_tokens
+from fundament.gateway.meter import Outcome
 from fundament.protocol.rate_limits import Header, limit_headers
 from fundament.protocol.usage import Usage
 from fundament.settings import LimitConfig, PlanConfig
@@ -32,8 +33,6 @@ Spent: TypeAlias = Callable[[str, date], Awaitable[int]]
 
 Refused: TypeAlias = Callable[[str], None]
 """Told the kind of each refusal: "requests", "input_tokens", "output_tokens", "in_flight", "budget"."""
-
-Outcome = Literal["completed", "cancelled", "failed"]
 
 _NO_LIMITS = LimitConfig()
 _MOST_NANOS = 2**53 - 1  # a counter store counts in doubles
@@ -63,7 +62,7 @@ class Limiter:
         self,
         contract: Contract,
         model: CatalogueModel,
-        prompt: Sequence[object],
+        request: Mapping[str, Any],
         *,
         output_tokens: int | None,
         answers: int = 1,
@@ -71,7 +70,7 @@ class Limiter:
         """What the request holds until it is settled; None where the contract has neither limits nor a budget.
 
         Args:
-            prompt: all that the model reads, as decoded JSON.
+            request: its decoded JSON.
             output_tokens: the request's own bound of one answer; None if it has none.
             answers: how many are made.
 
@@ -83,7 +82,7 @@ class Limiter:
         limit = self._limit(contract.plan, model.id)
         if limit is _NO_LIMITS and contract.monthly_budget_nanos is None:
             return None
-        demand = _demand(contract, model, limit, prompt, output_tokens, answers)
+        demand = _demand(contract, model, limit, request=request, output_tokens=output_tokens, answers=answers)
         verdict = await self._counters.reserve(demand)
         if verdict is not None and verdict.refused == "unseeded":
             spent_nanos = await self._spent(contract.id, date(demand.month // 100, demand.month % 100, 1))
@@ -155,11 +154,12 @@ def _demand(
     contract: Contract,
     model: CatalogueModel,
     limit: LimitConfig,
-    prompt: Sequence[object],
+    *,
+    request: Mapping[str, Any],
     output_tokens: int | None,
     answers: int,
 ) -> Demand:
-    input_tokens = estimated_tokens(prompt)
+    input_tokens = estimated_tokens(request)
     if limit.input_tpm is not None and limit.input_tpm < input_tokens <= CERTAINLY_TOO_LARGE * limit.input_tpm:
         input_tokens = limit.input_tpm
     output_tokens = _output_bound(model, limit, output_tokens, answers)
@@ -187,7 +187,7 @@ def _demand(
 
 
 def _output_bound(model: CatalogueModel, limit: LimitConfig, asked: int | None, answers: int) -> int:
-    """The most tokens that the answers can have; without a bound of the request's, no more than a share of the limit."""
+    """The most tokens that the answers can have; where the request sets no bound, no more than a share of the limit."""
     bounds = [bound for bound in (asked, model.max_output_tokens, model.context_tokens) if bound is not None]
     most = min(bounds, default=UNKNOWN_OUTPUT_TOKENS) * answers
     if asked is None and limit.output_tpm is not None:

@@ -1,7 +1,7 @@
 """What a client is told of its limits: OpenAI's `x-ratelimit-*` headers, and the same for output tokens.
 
-It follows "Rate limits in headers" of OpenAI's guide to rate limits; `-tokens` are a prompt's, as tokens of answers have
-limits and headers of their own here. It knows words and formats only, not who has which limits.
+It follows "Rate limits in headers" of OpenAI's guide to rate limits; `-tokens` are a prompt's, since tokens of answers
+have limits and headers of their own here. It knows words and formats only, not who has which limits.
 """
 
 from collections.abc import Iterable

@@ -5,10 +5,10 @@ It knows windows, places and budgets as numbers; it does not know what a request
 
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Protocol
 
 from fundament.errors import Unavailable
-from fundament.gateway.counters import WINDOW_MS, Demand, Refusal, Settlement, Verdict
+from fundament.gateway.counters import WINDOW_MS, Counters, Demand, Refusal, Settlement, Verdict
 
 _SWEEP_AT = 1000  # windows; swept again when they have doubled
 
@@ -29,7 +29,25 @@ class _Window:
         self.output_tokens = 0
 
 
-class MemoryCounters:
+class CountersInUse(Counters, Protocol):
+    """Counters with what the process that owns them does: `run` beside all else, `close` at the end."""
+
+    async def run(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class _Local:
+    """Counters with nothing to do beside."""
+
+    async def run(self) -> None:
+        """Returns at once."""
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+class MemoryCounters(_Local):
     """Gives the same verdicts as `counters.lua`; a test compares them."""
 
     def __init__(self, now_ms: Callable[[], int] = _monotonic_ms) -> None:
@@ -94,15 +112,16 @@ class MemoryCounters:
                 self._spent_nanos[account] = demand.spent_nanos
             if self._spent_nanos[account] + demand.cost_nanos > demand.budget_nanos:
                 return "budget"
+        refused: Refusal | Literal[""] = ""
         if demand.requests_limit is not None and window.requests + 1 > demand.requests_limit:
-            return "requests"
-        if demand.input_limit is not None and window.input_tokens + demand.input_tokens > demand.input_limit:
-            return "input_tokens"
-        if demand.output_limit is not None and window.output_tokens + demand.output_tokens > demand.output_limit:
-            return "output_tokens"
-        if demand.in_flight_limit is not None and in_flight + 1 > demand.in_flight_limit:
-            return "in_flight"
-        return ""
+            refused = "requests"
+        elif demand.input_limit is not None and window.input_tokens + demand.input_tokens > demand.input_limit:
+            refused = "input_tokens"
+        elif demand.output_limit is not None and window.output_tokens + demand.output_tokens > demand.output_limit:
+            refused = "output_tokens"
+        elif demand.in_flight_limit is not None and in_flight + 1 > demand.in_flight_limit:
+            refused = "in_flight"
+        return refused
 
     def _keep(self, key: tuple[str, str], window: _Window) -> None:
         self._windows[key] = window
@@ -112,7 +131,7 @@ class MemoryCounters:
             self._sweep_at = max(_SWEEP_AT, 2 * len(self._windows))
 
 
-class UnsharedCounters:
+class UnsharedCounters(_Local):
     """In place of memory where several workers serve: each of them would let a whole quota through."""
 
     async def reserve(self, demand: Demand) -> Verdict | None:  # noqa: ARG002 - the protocol's

@@ -1,7 +1,7 @@
-"""Counters in a Redis or Valkey server, which many workers share: one script call at a time carries all that has gathered.
+"""Counters in a Redis or Valkey server, which many workers share. One call of a script carries all that has gathered.
 
-It knows the server's connection, its outages, and that a batch is taken exactly once. How demands are judged is known by
-`counters.lua`, which runs in the server.
+It knows the connection, the server's outages, and that a batch is taken exactly once. How demands are judged is known
+by `counters.lua`, which runs in the server.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ class RedisCounters:
     Args:
         allow: whether requests pass uncounted meanwhile.
         prefix: what the server's keys begin with.
-        now_ms: a clock in place of the server's.
+        now_ms: a time in place of the server's.
     """
 
     def __init__(self, url: str, *, allow: bool, prefix: str = "fundament:", now_ms: int = 0) -> None:
