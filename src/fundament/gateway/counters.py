@@ -38,11 +38,11 @@ class Demand(Struct, frozen=True, array_like=True, tag=1, gc=False):
 class Verdict(Struct, frozen=True, array_like=True, gc=False):
     """What became of a demand, and what is used of the quota since `window_start_ms`, with this demand if it passed.
 
-    `refused` is "" when it passed, and "unseeded" when the budget's count must be told first. Times are milliseconds of
-    the counting side's clock.
+    `refused` is "" when it passed, "unseeded" when the budget's count must be told first, "late" when nobody waits for
+    the answer any more. Times are milliseconds of the counting side's clock.
     """
 
-    refused: Refusal | Literal["", "unseeded"]
+    refused: Refusal | Literal["", "unseeded", "late"]
     window_start_ms: int
     now_ms: int
     requests: int

@@ -1,8 +1,8 @@
 -- Takes a batch of demands and settlements in one step, as `gateway/counters.py` describes them, and answers the demands.
 --
 -- KEYS[1]: what every key begins with.
--- ARGV[1]: MessagePack of {worker, number, again, now_ms, beat, held, operations}: `again` tells that a batch of this
---   number was sent before and may have been taken; `now_ms` 0 is this server's time; with `beat` the worker tells that
+-- ARGV[1]: MessagePack of {worker, number, again, now_ms, beat, held, operations}: `again` tells that the
+--   batch was sent before; `now_ms` 0 is this server's time; with `beat` the worker tells that
 --   it lives, and in `held` how many requests it has in flight, as {contract, model, count}.
 -- Gives MessagePack of {number, verdicts}.
 --
@@ -10,23 +10,22 @@
 --       in_flight:CONTRACT:MODEL   of each worker, the requests it has in flight
 --       spent:CONTRACT:MONTH   1e-9 of the currency
 --       worker:WORKER   there while the worker lives; without it, its requests in flight do not count
---       answer:WORKER   the answer to its last batch, which a worker that missed it asks for again
+--       batch:WORKER   number and answer of its last batch: one that comes again is not taken again
 
 local WINDOW_MS = 60000
 local LEASE_MS = 15000
 local IN_FLIGHT_KEPT_MS = 60000
-local ANSWER_KEPT_S = 86400
+local BATCH_KEPT_S = 86400
 local SPENT_KEPT_S = 35 * 86400
 
 local prefix = KEYS[1]
 local worker, number, again, now, beat, held, operations = unpack(cmsgpack.unpack(ARGV[1]))
-local answer_key = prefix .. 'answer:' .. worker
+local batch_key = prefix .. 'batch:' .. worker
 
-if again then
-  local answer = redis.call('GET', answer_key)
-  if answer and cmsgpack.unpack(answer)[1] == number then
-    return answer
-  end
+-- One that was given up may still come, on its old connection, when the next has been taken.
+local last = tonumber(redis.call('HGET', batch_key, 'number'))
+if last and last >= number then
+  return redis.call('HGET', batch_key, 'answer')
 end
 if now == 0 then
   local time = redis.call('TIME')
@@ -158,7 +157,8 @@ end
 local verdicts = {}
 for _, operation in ipairs(operations) do
   if operation[1] == 1 then
-    verdicts[#verdicts + 1] = reserve(operation)
+    -- Who asked in a batch that comes again was told long ago that the store is away.
+    verdicts[#verdicts + 1] = again and { 'late', now, now, 0, 0, 0, 0 } or reserve(operation)
   else
     settle(operation)
   end
@@ -189,5 +189,6 @@ for name, account in pairs(accounts) do
 end
 
 local answer = cmsgpack.pack({ number, verdicts })
-redis.call('SET', answer_key, answer, 'EX', ANSWER_KEPT_S)
+redis.call('HSET', batch_key, 'number', number, 'answer', answer)
+redis.call('EXPIRE', batch_key, BATCH_KEPT_S)
 return answer

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from fundament.errors import Unavailable
 from fundament.gateway.counters import Demand, Settlement, Verdict, given_back
@@ -154,8 +154,9 @@ class RedisCounters:
         async with asyncio.timeout(TIMEOUT_S):
             data = cast("bytes", await self._script(keys=[self._prefix], args=[_encode(batch)]))
         answer = _decode(data)
-        if answer.number != batch.number:
-            raise RedisError(f"answered batch {answer.number}, not {batch.number}")
+        demands = sum(isinstance(operation, Demand) for operation, _ in waiting)
+        if answer.number != batch.number or len(answer.verdicts) != demands:
+            raise RedisError(f"answered batch {answer.number} of {len(answer.verdicts)}, not {batch.number}")
         self._unsure = None
         if batch.beat:
             self._beat_at = time.monotonic()
@@ -192,6 +193,8 @@ class RedisCounters:
             if future is not None and not future.done():
                 future.set_result(None)
         self._waiting = [waiting for waiting in self._waiting if waiting[1] is None]
+        if isinstance(error, ResponseError):  # it was taken, and would fail again
+            self._unsure = None
         with contextlib.suppress(RedisError, OSError):
             await self._redis.connection_pool.disconnect()
 
