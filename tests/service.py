@@ -294,10 +294,14 @@ class Service:
             check=False,
         )
 
-    def create_key(self, name: str) -> str:
-        done = self.command("keys", "create", "--name", name)
+    def create_key(self, name: str, *options: str) -> str:
+        done = self.command("keys", "create", "--name", name, *options)
         assert done.returncode == 0, done.stderr
         return done.stdout.removesuffix("\n")
+
+    def create_contract(self, name: str, plan: str = "unlimited") -> None:
+        done = self.command("contracts", "create", "--name", name, "--plan", plan)
+        assert done.returncode == 0, done.stderr
 
     @cached_property
     def key(self) -> str:

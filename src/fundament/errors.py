@@ -10,8 +10,8 @@ Raise these, never return them; `api/` renders them once, at the edge.
     └── RequestError                     everything a client can be told
         ├── InvalidRequest         400   malformed, wrong type, out of range, unknown or unsupported
         │   └── ContextLengthExceeded
-        ├── InvalidKey             401   no key, wrong key
-        ├── PermissionDenied       403   the plan lacks this model
+        ├── InvalidKey             401   no key, a wrong, revoked or expired one
+        ├── PermissionDenied       403   the plan or the key is without this model, or this scope
         ├── NotFound               404   unknown URL or id
         │   └── ModelNotFound
         ├── MethodNotAllowed       405

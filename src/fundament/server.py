@@ -29,6 +29,7 @@ from fundament.backends.upstream import Upstream
 from fundament.gateway.admission import Admission
 from fundament.gateway.catalogue import Catalogue, CatalogueModel
 from fundament.gateway.keys import KeyRefresher, KeyRing
+from fundament.gateway.last_used import LastUsed
 from fundament.gateway.limits import Limiter
 from fundament.gateway.meter import Meter
 from fundament.gateway.retention import Retention
@@ -75,7 +76,8 @@ async def serve(instructions: WorkerInstructions) -> None:
     """Serves until SIGTERM, then drains for the configured grace period."""
     config = instructions.config
     database = open_database(config.database_url)
-    keys = KeyRefresher(KeyRing(), KeyRepository(database))
+    repository = KeyRepository(database)
+    keys, last_used = KeyRefresher(KeyRing(), repository), LastUsed(repository)
     await keys.refresh()
     journal = UsageJournal(config.data_dir / "usage")
     outbox = Outbox(first=journal.flush)
@@ -86,7 +88,7 @@ async def serve(instructions: WorkerInstructions) -> None:
     retention = Retention(store, config.storage.responses_days)
     counters = counters_of(config)
     desk = Desk(
-        admission=Admission(keys, catalogue),
+        admission=Admission(keys, catalogue, config.plans, last_used),
         upstreams=upstreams,
         limiter=Limiter(config.plans, counters, spent=UsageRepository(database).spent_nanos),
         meter=Meter(journal),
@@ -117,7 +119,8 @@ async def serve(instructions: WorkerInstructions) -> None:
     # What lives as long as the process need not be looked through by every collection.
     gc.collect()
     gc.freeze()
-    running = [asyncio.create_task(work.run()) for work in (keys, journal, background, retention, counters)]
+    works = (keys, last_used, journal, background, retention, counters)
+    running = [asyncio.create_task(work.run()) for work in works]
     try:
         await server.serve(sockets=[socket.socket(fileno=instructions.listener_fd)])
         if tasks := server.server_state.tasks:

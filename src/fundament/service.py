@@ -4,6 +4,7 @@ It knows the data directory, the database, the weights, the sockets. It does not
 (`supervisor.py`) nor what happens in them (`server.py`, `engine/worker.py`).
 """
 
+import asyncio
 import fcntl
 import hashlib
 import os
@@ -21,10 +22,11 @@ from fundament import __version__
 from fundament.engine.gguf import read_metadata
 from fundament.engine.weights import locate
 from fundament.engine.worker import EngineInstructions
-from fundament.errors import ConfigError
+from fundament.errors import ConfigError, Unavailable
 from fundament.server import LocalModel, WorkerInstructions
 from fundament.settings import DEFAULT_CONTEXT_TOKENS, Config, ModelConfig
-from fundament.storage.database import upgrade
+from fundament.storage.contracts import ContractRepository
+from fundament.storage.database import open_database, require_tables, upgrade
 from fundament.supervisor import Program
 
 LISTEN_BACKLOG = 2048
@@ -47,16 +49,20 @@ class Service:
             listener.close()
 
 
-def prepare(config: Config, environ: Mapping[str, str] = os.environ) -> Service:
+def prepare(config: Config, environ: Mapping[str, str] = os.environ, *, migrate: bool = False) -> Service:
     """Makes everything ready: data directory, database, weights (fetched with progress on stderr), sockets.
 
+    Args:
+        migrate: brings tables of an older version up to date, too.
+
     Raises:
-        ConfigError: a setting cannot be had on this machine, by name.
+        ConfigError: a setting cannot be had on this machine, by name; or the database needs an upgrade.
         WeightsError: a model's file cannot be found, fetched or trusted.
     """
     _require_upstream_keys(config, environ)
     lock = _take_data_dir(config.data_dir)
-    upgrade(config.database_url)
+    (upgrade if migrate else require_tables)(config.database_url)
+    asyncio.run(_require_plans(config))
     local_models: dict[str, LocalModel] = {}
     engines: list[Program] = []
     ports = iter(_free_ports(sum(model.source is not None for model in config.models)))
@@ -97,6 +103,22 @@ def _require_upstream_keys(config: Config, environ: Mapping[str, str]) -> None:
                     f"models[{position}].upstreams[{place}].api_key_env: the environment variable "
                     f"{upstream.api_key_env} is not set"
                 )
+
+
+async def _require_plans(config: Config) -> None:
+    database = open_database(config.database_url)
+    try:
+        contracts = await ContractRepository(database, config.plans).list()
+    except Unavailable as error:
+        raise ConfigError(f"storage.database: {error.message}") from error
+    finally:
+        await database.dispose()
+    for contract in contracts:
+        if contract.closed_at is None and contract.plan not in config.plans:
+            raise ConfigError(
+                f"plans.{contract.plan}: is not there, but the contract '{contract.name}' is on it; write the plan, or "
+                f"run: fundament contracts set '{contract.name}' --plan PLAN"
+            )
 
 
 def _take_data_dir(data_dir: Path) -> TextIO:

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from accounts import CONTRACT
 from fundament.errors import InvalidChange, Unavailable
 from fundament.gateway import keys as keys_module
-from fundament.gateway.keys import KeyRecord, KeyRefresher, KeyRing, new_key
+from fundament.gateway.keys import KeyRecord, KeyRefresher, KeyRing, new_key, scopes_of
 
 WRONG_KEY = "sk-fundament-" + "x" * 43
 
@@ -96,6 +96,17 @@ def test_a_name_that_would_confuse_a_list_or_a_revocation_is_refused(name: str) 
 @pytest.mark.parametrize("name", ["laptop", "Ada's phone (work)", "a" * 100, "ключ", "日本"])
 def test_a_plain_name_is_kept_as_it_is(name: str) -> None:
     assert new_key(name, CONTRACT)[0].name == name
+
+
+def test_a_key_that_would_never_work_is_refused() -> None:
+    with pytest.raises(InvalidChange, match="future"):
+        new_key("laptop", CONTRACT, expires_at=int(time.time()))
+
+
+@pytest.mark.parametrize("names", [[], ["admin"], ["inference", "admin"]])
+def test_a_scope_must_be_there(names: list[str]) -> None:
+    with pytest.raises(InvalidChange, match="There are: inference, usage"):
+        scopes_of(names)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=20))

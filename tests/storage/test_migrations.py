@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import text
 
 from databases import PostgreSQL
+from fundament.errors import ConfigError
 from fundament.gateway.keys import KeyRing, digest_of
 from fundament.storage import database
-from fundament.storage.database import open_database, reading, upgrade
+from fundament.storage.database import HEAD, open_database, reading, require_tables, upgrade
 from fundament.storage.keys import KeyRepository
 from fundament.storage.state import StateRepository
 
@@ -91,6 +92,29 @@ def test_keys_of_before_go_to_one_contract_which_owns_what_they_made(
         await engine.dispose()
 
     asyncio.run(check())
+
+
+def test_an_older_database_is_left_as_it_is_and_refused_with_the_command_to_run(
+    empty_url: str, upgrade_to: Callable[[str, str], None]
+) -> None:
+    upgrade_to(empty_url, "0002")
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=rf"at revision 0002, .* needs {HEAD}\. .* run: fundament db upgrade"):
+            require_tables(empty_url)
+    upgrade(empty_url)
+    require_tables(empty_url)
+
+
+def test_tables_that_are_not_there_are_made(empty_url: str) -> None:
+    require_tables(empty_url)
+
+    async def load() -> object:
+        engine = open_database(empty_url)
+        loaded = await KeyRepository(engine).load()
+        await engine.dispose()
+        return loaded
+
+    assert asyncio.run(load()) == (0, [])
 
 
 def test_a_database_without_keys_gets_no_contract(empty_url: str) -> None:

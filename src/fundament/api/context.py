@@ -38,7 +38,7 @@ class CountInputTokens:
             return
         request = responses.validate(body)
         model = desk.admission.admit(key, request.model)
-        history = await history_of(desk.store, key.id, request)
+        history = await history_of(desk.store, key.contract.id, request)
         upstream = desk.upstreams[model.id]
         making = Making(request, history, upstream, id="resp_0", created_at=0, new_id=lambda prefix: f"{prefix}_0")
         held = await desk.limiter.reserve(key.contract, model, {}, output_tokens=0)
@@ -69,7 +69,7 @@ class CompactConversation:
         model = desk.admission.admit(key, request.model)
         request_id: str = scope["request_id"]
         new_id = ids(request_id)
-        history = await history_of(desk.store, key.id, request)
+        history = await history_of(desk.store, key.contract.id, request)
         backend = desk.upstreams[model.id]
         created_at = int(time.time())
         making = Making(request, history, backend, id=new_id("resp"), created_at=created_at, new_id=new_id)

@@ -27,7 +27,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ConversationEndpoint(ABC):
-    """One of the endpoints: it has the key's owner, a body if it is sent one, and answers with JSON."""
+    """One of the endpoints: it has the contract, a body if it is sent one, and answers with JSON."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -41,11 +41,11 @@ class ConversationEndpoint(ABC):
                 body = await self._desk.body(scope, receive)
             except ClientLeft:
                 return
-        await send_json(send, _encode(await self.answer(key.id, scope, body)))
+        await send_json(send, _encode(await self.answer(key.contract.id, scope, body)))
 
     @abstractmethod
     async def answer(self, owner: str, scope: Scope, body: Json) -> Json:
-        """What the endpoint says to the key `owner`; raises RequestError."""
+        """What the endpoint says to the contract `owner`; raises RequestError."""
 
     async def find(self, owner: str, scope: Scope) -> Conversation:
         id: str = scope["path_params"]["id"]

@@ -61,7 +61,7 @@ async def begin(
     refuse_too_much_output(model, "max_output_tokens", request.max_output_tokens)
     history = None if memory is None else memory.recall(request.previous_response_id)
     if history is None:
-        history = await history_of(desk.store, key.id, request)
+        history = await history_of(desk.store, key.contract.id, request)
     new_id = ids(request_id)
     id = new_id("resp")
     created_at = int(time.time())
@@ -77,7 +77,7 @@ async def begin(
     keeps_input = request.stored or request.conversation_id is not None or memory is not None
     stored = StoredResponse(
         id=id,
-        owner=key.id,
+        owner=key.contract.id,
         created_at=created_at,
         response=making.fold.response,
         input=kept(request.items, new_id) if keeps_input else [],

@@ -106,14 +106,20 @@ def _paths(model: str) -> Json:
         **response_paths(model),
         **conversation_paths(),
         "/models": {
-            "get": operation("Models", "listModels", "List the models", "All models that this service offers.")
-            | responses(answered("ModelList", {"list": {"value": {"object": "list", "data": [shown]}}}), ("401",))
+            "get": operation("Models", "listModels", "List the models", "All models that the key may use.")
+            | responses(
+                answered("ModelList", {"list": {"value": {"object": "list", "data": [shown]}}}),
+                (
+                    "401",
+                    "403",
+                ),
+            )
             | sampled(list_models_samples())
         },
         "/models/{id}": {
             "get": operation("Models", "retrieveModel", "Retrieve a model", "One model, by id or alias.")
             | {"parameters": [path_parameter("id", "The model's id or an alias.", model)]}
-            | responses(answered("Model", {"model": {"value": shown}}), ("401", "404"))
+            | responses(answered("Model", {"model": {"value": shown}}), ("401", "403", "404"))
             | sampled(retrieve_model_samples(model))
         },
         "/health/live": _health("live", "Liveness", "Answers as long as the process does.", {200: {"status": "live"}}),

@@ -110,7 +110,7 @@ class RetrieveResponse:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         key = await self._desk.key(scope)
         query = parse_qs(scope["query_string"].decode("latin-1"))
-        stored = await self._desk.find(key.id, scope["path_params"]["id"])
+        stored = await self._desk.find(key.contract.id, scope["path_params"]["id"])
         if not _flag(query, "stream"):
             await send_json(send, _encode(stored.response))
             return
@@ -123,7 +123,7 @@ class RetrieveResponse:
         after = _number(query, "starting_after")
         watch = ClientWatch(scope["connection"])
         try:
-            await send_stream(send, self._desk.background.follow(key.id, stored.id, after))
+            await send_stream(send, self._desk.background.follow(key.contract.id, stored.id, after))
         except asyncio.CancelledError:
             if not watch.left:
                 raise
@@ -138,7 +138,7 @@ class DeleteResponse:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         key = await self._desk.key(scope)
         id: str = scope["path_params"]["id"]
-        if not await self._desk.background.delete(key.id, id):
+        if not await self._desk.background.delete(key.contract.id, id):
             raise response_not_found(id)
         await send_json(send, _encode({"id": id, "object": "response", "deleted": True}))
 
@@ -149,7 +149,7 @@ class CancelResponse:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         key = await self._desk.key(scope)
-        stored = await self._desk.find(key.id, scope["path_params"]["id"])
+        stored = await self._desk.find(key.contract.id, scope["path_params"]["id"])
         if not stored.response.get("background"):
             raise InvalidRequest(
                 "Only responses that were created with 'background' set to true can be cancelled.",
@@ -167,7 +167,7 @@ class ListInputItems:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         key = await self._desk.key(scope)
-        stored = await self._desk.find(key.id, scope["path_params"]["id"])
+        stored = await self._desk.find(key.contract.id, scope["path_params"]["id"])
         query = parse_qs(scope["query_string"].decode("latin-1"))
         await send_json(send, _encode(page_of(stored.input, query)))
 

@@ -22,9 +22,9 @@ from fundament.responses.pages import DEFAULT_LIMIT, LIMIT
 
 Json = dict[str, Any]
 
-_READING = ("400", "401", "404", "5XX")
-_FINDING = ("401", "404", "5XX")
-_WRITING = ("400", "401", "404", "413", "5XX")
+_READING = ("400", "401", "403", "404", "5XX")
+_FINDING = ("401", "403", "404", "5XX")
+_WRITING = ("400", "401", "403", "404", "413", "5XX")
 
 
 def response_paths(model: str) -> Json:
@@ -93,7 +93,7 @@ def conversation_paths() -> Json:
                 "Conversations", "createConversation", "Create a conversation", "Empty, or with first items."
             )
             | request("NewConversation", new)
-            | responses(conversation, ("400", "401", "413", "5XX"))
+            | responses(conversation, ("400", "401", "403", "413", "5XX"))
             | sampled(samples.create_conversation_samples(new["simple"]["value"]))
         },
         "/conversations/{id}": {

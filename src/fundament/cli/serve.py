@@ -38,7 +38,10 @@ def serve(  # noqa: PLR0917 - each is a flag; typer passes them by name
     data_dir: DataDirOption = None,
     quickstart: Annotated[
         bool,
-        typer.Option("--quickstart", help="Print a key and a curl, too. The key is kept in DATA_DIR/quickstart.key."),
+        typer.Option(
+            "--quickstart",
+            help="Print a key and a curl, too; upgrade an older database. The key is kept in DATA_DIR/quickstart.key.",
+        ),
     ] = False,
 ) -> None:
     """Serve the configured models over the OpenAI API."""
@@ -51,7 +54,7 @@ def serve(  # noqa: PLR0917 - each is a flag; typer passes them by name
     try:
         settings = load(config, flags=flags).config
         configure_logging(settings.server.log_level)
-        service = prepare(settings)
+        service = prepare(settings, migrate=quickstart)
     except FundamentError as error:
         typer.echo(f"fundament: {error}", err=True)
         raise typer.Exit(1) from None

@@ -10,13 +10,13 @@ import re
 import secrets
 import time
 from collections.abc import Iterable, Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import msgspec
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from fundament.errors import Unavailable
+from fundament.errors import InvalidChange, Unavailable
 from fundament.gateway.contracts import Contract
 from fundament.gateway.names import check_name
 
@@ -35,6 +35,8 @@ REFRESH_SPACING_S = 0.05
 
 REFRESH_TIMEOUT_S = 5.0
 """A source that takes longer counts as down; without this, one lost packet would stop every later refresh."""
+
+_SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,9 +73,13 @@ def new_key(
     """Invent a key: its record, and the key itself, which exists nowhere else.
 
     Raises:
-        InvalidChange: the name is empty, too long, not printable, padded with spaces, or looks like an id or a key.
+        InvalidChange: the name is empty, too long, not printable, padded with spaces, or looks like an id or a key; or
+            the key would be expired from the start.
     """
     check_name(name, of="key", unlike=("key_", "sk-"))
+    now = int(time.time())
+    if expires_at is not None and expires_at <= now:
+        raise InvalidChange("A key must expire in the future.")
     plaintext = PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
     record = KeyRecord(
         id="key_" + secrets.token_hex(12),
@@ -83,10 +89,20 @@ def new_key(
         hint=f"{plaintext[:16]}…{plaintext[-4:]}",
         scopes=scopes,
         models=models,
-        created_at=int(time.time()),
+        created_at=now,
         expires_at=expires_at,
     )
     return record, plaintext
+
+
+def scopes_of(names: Iterable[str]) -> tuple[Scope, ...]:
+    """The scopes with these names, each once; raises InvalidChange for another, and for none at all."""
+    asked = set(names)
+    wanted: tuple[Scope, ...] = tuple(scope for scope in _SCOPES if scope in asked)
+    unknown = sorted(asked - {*_SCOPES})
+    if unknown or not wanted:
+        raise InvalidChange(f"No scope is named '{', '.join(unknown)}'. There are: {', '.join(_SCOPES)}.")
+    return wanted
 
 
 def digest_of(plaintext: str) -> bytes:

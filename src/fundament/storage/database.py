@@ -108,8 +108,17 @@ def upgrade(url: str) -> None:
     Raises:
         ConfigError: as `open_database`; or the database cannot be used, or a newer Fundament has migrated it.
     """
+    _bring_up(url, migrate=True)
+
+
+def require_tables(url: str) -> None:
+    """As `upgrade`, but tables of an older version are left as they are, and refused with a ConfigError, too."""
+    _bring_up(url, migrate=False)
+
+
+def _bring_up(url: str, *, migrate: bool) -> None:
     try:
-        asyncio.run(_upgrade(url))
+        asyncio.run(_upgrade(url, migrate=migrate))
     except (SQLAlchemyError, OSError) as error:
         raise ConfigError(f"storage.database: cannot be used: {_cause(error)}") from error
 
@@ -119,13 +128,13 @@ def _cause(error: SQLAlchemyError | OSError) -> BaseException:
     return error.orig if isinstance(error, DBAPIError) and error.orig else error
 
 
-async def _upgrade(url: str) -> None:
+async def _upgrade(url: str, *, migrate: bool) -> None:
     engine = open_database(url)
     try:
         if engine.url.get_backend_name() != "sqlite":
             async with engine.begin() as connection:
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
-                await connection.run_sync(_migrate)
+                await connection.run_sync(_migrate, migrate=migrate)
             return
         path = Path(engine.url.database or "")
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -136,15 +145,20 @@ async def _upgrade(url: str) -> None:
                 if await connection.run_sync(_revision) == HEAD:
                     return
             async with engine.begin() as connection:
-                await connection.run_sync(_migrate)
+                await connection.run_sync(_migrate, migrate=migrate)
     finally:
         await engine.dispose()
 
 
-def _migrate(connection: Connection) -> None:
+def _migrate(connection: Connection, *, migrate: bool) -> None:
     found = _revision(connection)
     if found == HEAD:
         return
+    if found is not None and not migrate and found < HEAD:
+        raise ConfigError(
+            f"storage.database: its tables are at revision {found}, and this version of Fundament needs {HEAD}. Make a "
+            "backup, then run: fundament db upgrade (with the same --config and --data-dir)"
+        )
     from alembic import command  # noqa: PLC0415 - 12 MB and 0.1 s that a start without migrations does not pay
     from alembic.config import Config  # noqa: PLC0415 - as above
     from alembic.util import CommandError  # noqa: PLC0415 - as above

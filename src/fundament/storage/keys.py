@@ -56,14 +56,13 @@ class KeyRepository:
         the new key itself.
 
         Raises:
-            InvalidChange: the key has expired, or was replaced already.
+            InvalidChange: the key has expired, was revoked, or was replaced already.
             UnknownRecord: there is no such active key, or several.
         """
         now = int(time.time())
         async with changing(self._engine) as connection:
             old = await _find(connection, reference, and_(_ACTIVE, keys.c.replaced_by.is_(None)))
-            if old.expires_at is not None and old.expires_at <= now:
-                raise InvalidChange(f"The key '{old.name}' has expired. Create another.")
+            _check_rotatable(old, now)
             record, plaintext = new_key(
                 old.name,
                 old.contract,
@@ -134,6 +133,15 @@ async def _insert(connection: AsyncConnection, record: KeyRecord) -> None:
         raise InvalidChange(
             f"An active key of the contract '{record.contract.name}' is named '{record.name}' already."
         ) from None
+
+
+def _check_rotatable(record: KeyRecord, now: int) -> None:
+    if record.revoked_at is not None:
+        raise InvalidChange(f"The key '{record.name}' was revoked. Create another.")
+    if record.replaced_by is not None:
+        raise InvalidChange(f"The key '{record.name}' was replaced by {record.replaced_by}.")
+    if record.expires_at is not None and record.expires_at <= now:
+        raise InvalidChange(f"The key '{record.name}' has expired. Create another.")
 
 
 async def _end_expired(connection: AsyncConnection, record: KeyRecord) -> None:
