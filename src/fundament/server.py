@@ -9,11 +9,11 @@ import math
 import os
 import signal
 import socket
-from collections.abc import Mapping
 from dataclasses import replace
 from types import FrameType
 from typing import Any
 
+import msgspec
 import uvicorn
 import uvloop
 from msgspec import Struct
@@ -32,11 +32,12 @@ from fundament.gateway.keys import KeyRefresher, KeyRing
 from fundament.gateway.last_used import LastUsed
 from fundament.gateway.limits import Limiter
 from fundament.gateway.meter import Meter
+from fundament.gateway.prices import Price
 from fundament.gateway.retention import Retention
 from fundament.lifeline import receive_instructions
 from fundament.outbox import Outbox
 from fundament.responses.background import Background
-from fundament.settings import Config, ModelConfig
+from fundament.settings import Config, ModelConfig, PriceConfig
 from fundament.storage.counters import CountersInUse, MemoryCounters, UnsharedCounters
 from fundament.storage.database import open_database
 from fundament.storage.journal import UsageJournal
@@ -79,7 +80,7 @@ async def serve(instructions: WorkerInstructions) -> None:
     repository = KeyRepository(database)
     keys, last_used = KeyRefresher(KeyRing(), repository), LastUsed(repository)
     await keys.refresh()
-    journal = UsageJournal(config.data_dir / "usage")
+    journal = UsageJournal(config.journal_dir)
     outbox = Outbox(first=journal.flush)
     upstreams = {model.id: _upstream(model, instructions.local_models.get(model.id), outbox) for model in config.models}
     catalogue = Catalogue([_catalogue_model(model, instructions) for model in config.models])
@@ -190,7 +191,7 @@ def _catalogue_model(model: ModelConfig, instructions: WorkerInstructions) -> Ca
     context = model.context
     if context and local and local.trained_context_tokens:
         context = min(context, local.trained_context_tokens)
-    meta_data: Mapping[str, Any] = {
+    meta_data: dict[str, Any] = {
         "max_sequence_length": context,
         "hidden_size": local.hidden_size if local else None,
         "max_output_length": model.max_output_tokens or context,
@@ -201,6 +202,9 @@ def _catalogue_model(model: ModelConfig, instructions: WorkerInstructions) -> Ca
         "license": model.license,
         "aliases": model.aliases,
     }
+    if model.price is not None:
+        shown = msgspec.structs.asdict(model.price)
+        meta_data |= {"price": shown | {"per_tokens": 1_000_000, "currency": instructions.config.billing.currency}}
     return CatalogueModel(
         id=model.id,
         created=instructions.started_at,
@@ -209,8 +213,20 @@ def _catalogue_model(model: ModelConfig, instructions: WorkerInstructions) -> Ca
         open_weights=model.open_weights,
         context_tokens=context,
         max_output_tokens=model.max_output_tokens,
+        region=model.region,
+        price=_price(model.price),
         meta_data=meta_data,
     )
+
+
+def _price(price: PriceConfig | None) -> Price | None:
+    """Nanos for a token are thousandths for a million."""
+    if price is None:
+        return None
+    input, cached_input, output = (
+        round(each * 1000) for each in (price.input, price.cached_input or 0.0, price.output)
+    )
+    return Price(input=input, cached_input=cached_input, output=output)
 
 
 def main() -> None:

@@ -92,7 +92,8 @@ def prepare(config: Config, environ: Mapping[str, str] = os.environ, *, migrate:
         )
         for position, listener in enumerate(sockets, 1)
     ]
-    return Service([*engines, *workers], sockets, lock)
+    ledger = Program(name="ledger", module="fundament.ledger", instructions=msgspec.json.encode(config), drains=True)
+    return Service([*engines, *workers, ledger], sockets, lock)
 
 
 def _require_upstream_keys(config: Config, environ: Mapping[str, str]) -> None:

@@ -24,6 +24,9 @@ Seconds = Annotated[float, Meta(gt=0, le=86400, description="a number of seconds
 GraceSeconds = Annotated[float, Meta(ge=0, le=86400, description="a number of seconds from 0 to 86400")]
 Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
 ModelName = Annotated[str, Meta(pattern=r"^[!-~]+\Z", description="a name of visible ASCII characters without spaces")]
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z", description="a currency's code of three capital letters")]
+# A bill is whole nanos for each token, so a price has three decimals.
+MillionTokensPrice = Annotated[float, Meta(ge=0, le=1_000_000, description="a price of 0 to 1000000")]
 PlanName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,49}\Z")]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{64}\Z", description="a SHA-256 of 64 hexadecimal digits")]
 Source = Annotated[
@@ -89,6 +92,13 @@ class StorageConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     counters: CountersUrl = "memory"
     on_counters_failure: Literal["deny", "allow"] = "deny"
     responses_days: CountOrNone = 30
+    usage_days: CountOrNone = 90
+
+
+class BillingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """In what usage is billed."""
+
+    currency: Currency = "EUR"
 
 
 class ToolsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -114,6 +124,22 @@ class UpstreamConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         msgspec.structs.force_setattr(self, "base_url", self.base_url.rstrip("/"))
 
 
+class PriceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a million tokens cost, in the bill's currency and in steps of 0.001; `cached_input` None means `input`."""
+
+    input: MillionTokensPrice
+    cached_input: MillionTokensPrice | None = None
+    output: MillionTokensPrice
+
+    def __post_init__(self) -> None:
+        if self.cached_input is None:
+            msgspec.structs.force_setattr(self, "cached_input", self.input)
+        for name in ("input", "cached_input", "output"):
+            price: float = getattr(self, name)
+            if abs(price * 1000 - round(price * 1000)) > 1e-6:
+                raise ValueError(f"{name} is {price}; prices have at most three decimals")
+
+
 class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One model of the catalogue: local (`source`) or elsewhere (`upstreams`), never both."""
 
@@ -133,6 +159,7 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     region: Text | None = None
     license: Text | None = None
     max_output_tokens: Count | None = None
+    price: PriceConfig | None = None
     upstreams: tuple[UpstreamConfig, ...] = ()
 
     def __post_init__(self) -> None:
@@ -202,6 +229,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     server: ServerConfig = ServerConfig()
     storage: StorageConfig = StorageConfig()
     tools: ToolsConfig = ToolsConfig()
+    billing: BillingConfig = BillingConfig()
     models: Annotated[
         tuple[ModelConfig, ...], Meta(min_length=1, description="a list of at least one model, [[models]]")
     ] = (DEFAULT_MODEL,)
@@ -239,6 +267,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def data_dir(self) -> Path:
         return Path(self.server.data_dir)
+
+    @property
+    def journal_dir(self) -> Path:
+        return self.data_dir / "usage"
 
     @property
     def database_url(self) -> str:

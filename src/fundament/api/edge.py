@@ -4,6 +4,7 @@ It knows ASGI and the error tree; it does not know which routes exist.
 """
 
 import random
+import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -51,7 +52,8 @@ async def send_json(send: Send, body: bytes, *, status: int = 200, headers: Head
 
 
 def new_request_id() -> str:
-    return f"req_{_random_bits(128):032x}"
+    """Begins with the time, so that what is kept by request is appended, not strewn over an index."""
+    return f"req_{int(time.time() * 1000):012x}{_random_bits(80):020x}"
 
 
 class Edge:

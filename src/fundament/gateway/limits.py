@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from msgspec.structs import replace
 
-from fundament.errors import InsufficientQuota, RateLimited, Unavailable
+from fundament.errors import InsufficientQuota, RateLimited
 from fundament.gateway.catalogue import CatalogueModel
 from fundament.gateway.contracts import Contract
 from fundament.gateway.counters import WINDOW_MS, Counters, Demand, Verdict, given_back
@@ -70,6 +70,7 @@ class Limiter:
         """What the request holds until it is settled; None where the contract has neither limits nor a budget.
 
         Args:
+            contract: of a plan that is configured, as `Admission.admit` sees to.
             request: its decoded JSON.
             output_tokens: the request's own bound of one answer; None if it has none.
             answers: how many are made.
@@ -97,12 +98,7 @@ class Limiter:
         return reservation
 
     def _limit(self, plan: str, model: str) -> LimitConfig:
-        rows = self._rows.get(plan)
-        if rows is None:
-            raise Unavailable(
-                f"The plan '{plan}' of this contract is not configured. Its operator must add it or change the plan.",
-                code="plan_not_configured",
-            )
+        rows = self._rows[plan]
         return rows.get(model) or rows.get("*") or _NO_LIMITS
 
 

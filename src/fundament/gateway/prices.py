@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from fundament.protocol.usage import Usage
 
+
 class Price(Struct, frozen=True, kw_only=True):
     """Nanos for each token; a price of 0.15 for a million tokens is 150 nanos a token.
 

@@ -48,7 +48,7 @@ class Mover:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     async def run(self) -> None:
-        """Moves again and again, until cancelled. Survives the database's outages, and says when one begins and ends."""
+        """Moves again and again, until cancelled. Says when the database is away, and when it is back."""
         away = False
         while True:
             try:
@@ -75,7 +75,7 @@ class Mover:
         try:
             await self._forget(self._positions.keys() - {path.name for path in found})
             gone = [await self._move(path) for path in found]
-        except Unavailable:
+        except (Unavailable, asyncio.CancelledError):
             self._positions.clear()  # a commit may have succeeded without our being told
             raise
         await asyncio.to_thread(_mark, self._directory / MARK, began_at)

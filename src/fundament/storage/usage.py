@@ -8,12 +8,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from operator import attrgetter
 from typing import Any
 
+import msgspec
 from msgspec import Struct
-from sqlalchemy import ColumnElement, FromClause, Select, Table, delete, func, insert, or_, select
+from sqlalchemy import ColumnElement, FromClause, RowMapping, Select, Table, delete, func, insert, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from fundament.gateway.meter import UsageRecord
 from fundament.gateway.usage import Dimension, UsageQuery
 from fundament.protocol.answers import UsageTotals
-from fundament.storage.database import reading, unavailable_on_failure
+from fundament.storage.database import reading, unavailable_on_failure, unbroken
 from fundament.storage.tables import contracts, keys, usage, usage_days, usage_segments
 
 SWEPT_ROWS = 500  # in one transaction: about 5 ms
@@ -75,6 +75,7 @@ class UsageRepository:
         async with self._asking() as connection:
             return (await connection.execute(statement)).scalar_one_or_none() or 0
 
+    @unbroken
     async def add(self, move: Move) -> None:
         """Takes the records into the ledger, and remembers the position: both or neither.
 
@@ -89,8 +90,8 @@ class UsageRepository:
 
     async def report(self, query: UsageQuery) -> Sequence[UsageTotals]:
         async with self._asking() as connection:
-            rows = (await connection.execute(_report(query))).mappings()
-            return [UsageTotals(**{name: _plain(value) for name, value in row.items()}) for row in rows]
+            rows = (await connection.execute(_report(query))).mappings().all()
+        return [_totals(row) for row in rows]
 
     async def spent_nanos(self, contract_id: str, month: date) -> int:
         first = month.replace(day=1)
@@ -177,18 +178,17 @@ def _sums(records: Sequence[UsageRecord]) -> list[dict[str, Any]]:
     return [dict(zip(names, (*group, *total), strict=True)) for group, total in sorted(sums.items())]
 
 
-def _report(query: UsageQuery) -> Select[Any]:
+def _report(query: UsageQuery) -> Select[*tuple[Any, ...]]:
     by = [_GROUPS[dimension] for dimension in query.by]
     sums = [func.sum(usage_days.c[name]).label(name) for name in _SUMS]
     grouped = select(*by, *sums).where(*_conditions(query)).group_by(*by).subquery()
-    names = {"contract": contracts.c.name.label("contract_name"), "key": keys.c.name.label("key_name")}
+    columns: list[ColumnElement[Any]] = list(grouped.c)
     source: FromClause = grouped
-    if "contract" in query.by:
-        source = source.outerjoin(contracts, contracts.c.id == grouped.c.contract_id)
-    if "key" in query.by:
-        source = source.outerjoin(keys, keys.c.id == grouped.c.key_id)
-    order = [grouped.c[group.name] for group in by]
-    return select(grouped, *(names[dimension] for dimension in query.by if dimension in names)).select_from(source).order_by(*order)
+    for dimension, named in (("contract", contracts), ("key", keys)):
+        if dimension in query.by:
+            source = source.outerjoin(named, named.c.id == grouped.c[f"{dimension}_id"])
+            columns.append(named.c.name.label(f"{dimension}_name"))
+    return select(*columns).select_from(source).order_by(*(grouped.c[group.name] for group in by))
 
 
 def _conditions(query: UsageQuery) -> Iterator[ColumnElement[bool]]:
@@ -208,6 +208,6 @@ def _meant(id: ColumnElement[str], table: Table, reference: str) -> ColumnElemen
     return or_(id == reference, id.in_(select(table.c.id).where(table.c.name == reference)))
 
 
-def _plain(value: object) -> object:
-    """PostgreSQL's sums of integers are decimals."""
-    return int(value) if isinstance(value, Decimal) else value
+def _totals(row: RowMapping) -> UsageTotals:
+    # PostgreSQL's sums of integers are decimals.
+    return msgspec.convert({str(name): int(row[name]) if name in _SUMS else row[name] for name in row}, UsageTotals)
