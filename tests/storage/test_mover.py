@@ -26,7 +26,6 @@ from fundament.storage.mover import Mover, moved_until
 from fundament.storage.tables import usage, usage_segments
 from fundament.storage.usage import UsageRepository
 
-
 KILLS = int(os.environ.get("KILLS", "3"))  # the acceptance run has 20
 
 

@@ -35,7 +35,6 @@ Refused: TypeAlias = Callable[[str], None]
 """Told the kind of each refusal: "requests", "input_tokens", "output_tokens", "in_flight", "budget"."""
 
 _NO_LIMITS = LimitConfig()
-_MOST_NANOS = 2**53 - 1  # a counter store counts in doubles
 
 
 class Limiter:
@@ -163,10 +162,8 @@ def _demand(
     if budget is not None:
         today = datetime.now(UTC)
         month = today.year * 100 + today.month
-        budget = min(budget, _MOST_NANOS)
         if model.price is not None:
             cost = model.price.cost_nanos(Usage(prompt_tokens=input_tokens, completion_tokens=output_tokens))
-            cost = min(cost, _MOST_NANOS)
     return Demand(
         contract.id,
         model.id,

@@ -1,10 +1,10 @@
 -- Takes a batch of demands and settlements in one step, as `gateway/counters.py` describes them, and answers the demands.
 --
 -- KEYS[1]: what every key begins with.
--- ARGV[1]: MessagePack of {worker, number, again, now_ms, beat, held, operations}: `again` tells that the
---   batch was sent before; `now_ms` 0 is this server's time; with `beat` the worker tells that
---   it lives, and in `held` how many requests it has in flight, as {contract, model, count}.
--- Gives MessagePack of {number, verdicts}.
+-- ARGV[1]: MessagePack of {worker, number, again, now_ms, beat, held, operations}: `again` tells that the batch was sent
+--   before; `now_ms` 0 is this server's time; with `beat` the worker tells that it lives, and in `held` how many requests
+--   it has in flight, as {contract, model, count}.
+-- Gives MessagePack of {number, verdicts}. Numbers are doubles here: money is exact up to 9 million.
 --
 -- Keys: window:CONTRACT:MODEL   start, requests, input, output: what is used since `start` (ms)
 --       in_flight:CONTRACT:MODEL   of each worker, the requests it has in flight
