@@ -43,7 +43,7 @@ class CountInputTokens:
         making = Making(request, history, upstream, id="resp_0", created_at=0, new_id=lambda prefix: f"{prefix}_0")
         held = await desk.limiter.reserve(key.contract, model, {}, output_tokens=0)
         if held is not None:
-            scope["limit_headers"] = held.headers()
+            scope["connection"].tell(held.header_lines())
         try:
             tokens = await making.count()
         finally:
@@ -75,7 +75,7 @@ class CompactConversation:
         making = Making(request, history, backend, id=new_id("resp"), created_at=created_at, new_id=new_id)
         held = await desk.limiter.reserve(key.contract, model, making.asked, output_tokens=request.max_output_tokens)
         if held is not None:
-            scope["limit_headers"] = held.headers()
+            scope["connection"].tell(held.header_lines())
         metering = desk.meter.begin(
             request_id=request_id,
             key=key,

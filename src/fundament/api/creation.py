@@ -5,7 +5,7 @@ It knows their order and what is said of a failure when; it does not know how th
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -94,8 +94,8 @@ async def begin(
         stream=bool(request.stream),
         held=held,
     )
-    limit_headers = () if held is None else held.headers()
-    return Creation(desk, request, history, stored, making, metering, limit_headers)
+    limit_lines = b"" if held is None else held.header_lines()
+    return Creation(desk, request, history, stored, making, metering, limit_lines)
 
 
 class Memory:
@@ -123,7 +123,8 @@ class Memory:
 class Creation:
     """A response between its admission and its end.
 
-    `history` are the items before the request's own, `limit_headers` what its client is told of its limits.
+    `history` are the items before the request's own, `limit_lines` the header lines that tell its
+    client of its limits.
     """
 
     desk: Desk
@@ -132,7 +133,7 @@ class Creation:
     stored: StoredResponse
     making: Making
     metering: Metering
-    limit_headers: Sequence[tuple[bytes, bytes]]
+    limit_lines: bytes
 
     @property
     def padded(self) -> bool:

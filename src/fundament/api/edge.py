@@ -59,8 +59,6 @@ def new_request_id() -> str:
 class Edge:
     """Wraps the routes. `scope["request_id"]` is the id that the answer carries as `x-request-id`.
 
-    `scope["limit_headers"]`, where an endpoint puts them, are the answer's, too, whatever becomes of it.
-
     `sockets` are the endpoints of WebSockets, by path.
     """
 
@@ -82,8 +80,6 @@ class Edge:
             if not started and message["type"] == "http.response.start":
                 started = True
                 message["headers"].append((b"x-request-id", request_id.encode()))
-                if limits := scope.get("limit_headers"):
-                    message["headers"] += limits
             await send(message)
 
         try:

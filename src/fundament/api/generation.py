@@ -88,7 +88,7 @@ class Generation(ABC, Generic[RequestT]):
             answers=call.choices,
         )
         if held is not None:
-            scope["limit_headers"] = held.headers()
+            scope["connection"].tell(held.header_lines())
         metering = self._meter.begin(
             request_id=request_id,
             key=key,

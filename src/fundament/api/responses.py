@@ -41,7 +41,7 @@ class CreateResponse:
         except ClientLeft:
             return
         creation = await begin(desk, key, responses.validate(body), scope["request_id"])
-        scope["limit_headers"] = creation.limit_headers
+        scope["connection"].tell(creation.limit_lines)
         if creation.request.background:
             await self._in_background(creation, send)
         elif creation.request.stream:

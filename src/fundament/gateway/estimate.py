@@ -28,12 +28,14 @@ def estimated_tokens(request: Mapping[str, Any]) -> int:
     while waiting:
         value = waiting.pop()
         if isinstance(value, str):
-            size_bytes += len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
+            size_bytes += _utf8_bytes(value)
         elif isinstance(value, dict):
             for name, inner in cast("dict[str, Any]", value).items():
                 size_bytes += len(name)
                 if name in _MEDIA and inner:
                     size_bytes += MEDIUM_TOKENS * BYTES_A_TOKEN
+                elif isinstance(inner, str):
+                    size_bytes += _utf8_bytes(inner)
                 else:
                     waiting.append(inner)
         elif isinstance(value, list | tuple):
@@ -41,3 +43,7 @@ def estimated_tokens(request: Mapping[str, Any]) -> int:
         elif value is not None:
             size_bytes += BYTES_A_TOKEN  # a token given by its number
     return -(-size_bytes // BYTES_A_TOKEN)
+
+
+def _utf8_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

@@ -15,7 +15,7 @@ from fundament.gateway.contracts import Contract
 from fundament.gateway.counters import WINDOW_MS, Counters, Demand, Verdict, given_back
 from fundament.gateway.estimate import estimated_tokens
 from fundament.gateway.meter import Outcome
-from fundament.protocol.rate_limits import Header, limit_headers
+from fundament.protocol.rate_limits import limit_headers, limit_lines
 from fundament.protocol.usage import Usage
 from fundament.settings import LimitConfig, PlanConfig
 
@@ -93,7 +93,7 @@ class Limiter:
         reservation = Reservation(self._counters, demand, verdict)
         if verdict.refused != "":
             self._refused(verdict.refused)
-            raise _refusal(demand, verdict, reservation.headers())
+            raise _refusal(demand, verdict, limit_headers(reservation.header_lines()))
         return reservation
 
     def _limit(self, plan: str, model: str) -> LimitConfig:
@@ -132,10 +132,10 @@ class Reservation:
             )
         )
 
-    def headers(self) -> list[Header]:
+    def header_lines(self) -> bytes:
         """What the client is told of its limits."""
         demand, verdict = self._demand, self._verdict
-        return limit_headers(
+        return limit_lines(
             (
                 (demand.requests_limit, verdict.requests),
                 (demand.input_limit, verdict.input_tokens),
@@ -181,8 +181,10 @@ def _demand(
 
 def _output_bound(model: CatalogueModel, limit: LimitConfig, asked: int | None, answers: int) -> int:
     """The most tokens that the answers can have; where the request sets no bound, no more than a share of the limit."""
-    bounds = [bound for bound in (asked, model.max_output_tokens, model.context_tokens) if bound is not None]
-    most = min(bounds, default=UNKNOWN_OUTPUT_TOKENS) * answers
+    most = model.max_output_tokens or model.context_tokens or UNKNOWN_OUTPUT_TOKENS if asked is None else asked
+    if model.context_tokens is not None and most > model.context_tokens:
+        most = model.context_tokens
+    most *= answers
     if asked is None and limit.output_tpm is not None:
         most = min(most, max(1, limit.output_tpm // UNBOUND_SHARE))
     return most
@@ -192,7 +194,7 @@ def _reset_ms(verdict: Verdict) -> int:
     return verdict.window_start_ms + WINDOW_MS - verdict.now_ms
 
 
-def _refusal(demand: Demand, verdict: Verdict, headers: list[Header]) -> RateLimited:
+def _refusal(demand: Demand, verdict: Verdict, headers: list[tuple[bytes, bytes]]) -> RateLimited:
     """A refusal in OpenAI's words. One that no waiting helps is told as such, whatever else is in its way."""
     kinds: dict[str, tuple[str, int | None, int, int]] = {
         "input_tokens": ("input tokens", demand.input_limit, verdict.input_tokens, demand.input_tokens),
