@@ -67,8 +67,8 @@ class RelayedAnswer:
 
     @property
     def usage(self) -> Usage | None:
-        """The server's own; before it is told, a token for each event that came, after the first with the role."""
-        if self._usage is None and self._events > 1:
+        """The server's own; of a stream that ends before it is told, a token for each event after the first (the role)."""
+        if self._usage is None and self._events > 1 and not self.complete:
             return Usage(completion_tokens=self._events - 1)
         return self._usage
 
