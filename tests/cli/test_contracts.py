@@ -65,12 +65,12 @@ def test_a_plan_of_the_file_can_be_had(directory: Path) -> None:
 def test_set_changes_what_is_given_and_nothing_else() -> None:
     run("contracts", "create", "--name", "acme", "--plan", "essential", "--monthly-budget", "5")
     told = run("contracts", "set", "acme", "--plan", "agentic")
-    assert told.stderr == "The contract 'acme' is on the plan 'agentic' with a budget of 5.00 a month.\n"
+    assert told.stderr == "The contract 'acme' is on the plan 'agentic' with a monthly budget of 5.00.\n"
     assert rows()[0][2:4] == ["agentic", "5.00"]
     run("contracts", "set", "acme", "--monthly-budget", "0.001")
     assert rows()[0][2:4] == ["agentic", "0.001"]
     told = run("contracts", "set", "acme", "--monthly-budget", "none")
-    assert told.stderr == "The contract 'acme' is on the plan 'agentic' with no budget a month.\n"
+    assert told.stderr == "The contract 'acme' is on the plan 'agentic' with no monthly budget.\n"
     assert rows()[0][2:4] == ["agentic", ""]
 
 

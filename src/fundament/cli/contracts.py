@@ -82,12 +82,9 @@ def set_(
         return await repository.change(contract, plan=plan or UNSET, monthly_budget_nanos=budget)
 
     changed = with_database(config, data_dir, work)
-    budget = (
-        "no budget"
-        if changed.monthly_budget_nanos is None
-        else f"a budget of {amount_of(changed.monthly_budget_nanos)}"
-    )
-    typer.echo(f"The contract '{changed.name}' is on the plan '{changed.plan}' with {budget} a month.", err=True)
+    nanos = changed.monthly_budget_nanos
+    budget = "no monthly budget" if nanos is None else f"a monthly budget of {amount_of(nanos)}"
+    typer.echo(f"The contract '{changed.name}' is on the plan '{changed.plan}' with {budget}.", err=True)
 
 
 @app.command()

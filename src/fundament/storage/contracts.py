@@ -79,6 +79,8 @@ class ContractRepository:
                 .returning(contracts)
             )
             theirs = keys.c.contract_id == contract.id
+            # In the order in which workers note their last use: PostgreSQL's locks must not wait in a circle.
+            await connection.execute(select(keys.c.id).where(theirs).order_by(keys.c.id).with_for_update())
             await connection.execute(update(keys).where(theirs, keys.c.revoked_at.is_(None)).values(revoked_at=now))
             return _contract((await connection.execute(closed)).mappings().one())
 
