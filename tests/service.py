@@ -333,7 +333,11 @@ class Service:
         if key is not None:
             sent["Authorization"] = f"Bearer {self.key if key == 'its own' else key}"
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
-        connection.request(method, path, data, sent | dict(headers or {}))
+        try:
+            connection.request(method, path, data, sent | dict(headers or {}))
+        except OSError:  # the service is gone
+            connection.close()
+            raise
         return Exchange(connection)
 
     def request(self, method: str, path: str, body: object = None, **options: Any) -> Reply:

@@ -86,7 +86,9 @@ def test_every_setting_outside_models_and_plans_can_come_from_the_environment(fi
         "server.log_level": "debug",
         "storage.database": "postgresql://u@h/d",
         "storage.responses_days": "7",
+        "storage.usage_days": "8",
         "tools.allow_private_addresses": "True",
+        "billing.currency": "CHF",
     }
     environ = {f"FUNDAMENT_{name.replace('.', '_').upper()}": value for name, value in given.items()}
 

@@ -95,6 +95,8 @@ async def serve(instructions: WorkerInstructions) -> None:
         meter=Meter(journal),
         store=store,
         background=background,
+        ledger=UsageRepository(database),
+        currency=config.billing.currency,
         max_body_bytes=config.server.max_body_bytes,
         allow_private_addresses=config.tools.allow_private_addresses,
     )

@@ -33,6 +33,7 @@ from fundament.api.responses import (
     RetrieveResponse,
 )
 from fundament.api.responses_socket import ResponsesSocket
+from fundament.api.usage import ReportUsage
 from fundament.errors import NotFound
 
 BASES = ("/v2", "/v1")  # the same API on both
@@ -57,6 +58,7 @@ def build_app(desk: Desk) -> ASGIApp:
         ),
         "/conversations/{id}/items": Methods(GET=ListItems(desk), POST=CreateItems(desk)),
         "/conversations/{id}/items/{item_id}": Methods(GET=RetrieveItem(desk), DELETE=DeleteItem(desk)),
+        "/usage": Methods(GET=ReportUsage(admission, desk.ledger, desk.currency)),
         "/models": Methods(GET=ListModels(admission)),
         "/models/{id:path}": Methods(GET=RetrieveModel(admission)),
     }

@@ -1,4 +1,4 @@
-"""What the endpoints of the Responses API share: the parts behind them, and how a request is read and an id is made.
+"""What endpoints share, those of the Responses API above all: the parts behind them, how a request is read, an id made.
 
 It knows no endpoint.
 """
@@ -18,12 +18,13 @@ from fundament.gateway.keys import KeyRecord
 from fundament.gateway.limits import Limiter
 from fundament.gateway.meter import Meter
 from fundament.gateway.state import StateStore, StoredResponse
+from fundament.gateway.usage import Ledger
 from fundament.responses.background import Background
 
 
 @dataclass(frozen=True)
 class Desk:
-    """What the endpoints of the Responses API share."""
+    """The parts behind the endpoints. `currency` is the bill's."""
 
     admission: Admission
     upstreams: Mapping[str, Upstream]
@@ -31,6 +32,8 @@ class Desk:
     meter: Meter
     store: StateStore
     background: Background
+    ledger: Ledger
+    currency: str
     max_body_bytes: int
     allow_private_addresses: bool = False
 
