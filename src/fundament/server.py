@@ -42,6 +42,7 @@ from fundament.storage.counters import CountersInUse, MemoryCounters, UnsharedCo
 from fundament.storage.database import open_database
 from fundament.storage.journal import UsageJournal
 from fundament.storage.keys import KeyRepository
+from fundament.storage.spending import Spending
 from fundament.storage.state import StateRepository
 from fundament.storage.usage import UsageRepository
 from fundament.telemetry.logs import configure_logging
@@ -87,15 +88,15 @@ async def serve(instructions: WorkerInstructions) -> None:
     store = StateRepository(database)
     background = Background(store)
     retention = Retention(store, config.storage.responses_days)
-    counters = counters_of(config)
+    ledger, counters = UsageRepository(database), counters_of(config)
     desk = Desk(
         admission=Admission(keys, catalogue, config.plans, last_used),
         upstreams=upstreams,
-        limiter=Limiter(config.plans, counters, spent=UsageRepository(database).spent_nanos),
+        limiter=Limiter(config.plans, counters, spent=Spending(ledger, config.journal_dir).nanos),
         meter=Meter(journal),
         store=store,
         background=background,
-        ledger=UsageRepository(database),
+        ledger=ledger,
         currency=config.billing.currency,
         max_body_bytes=config.server.max_body_bytes,
         allow_private_addresses=config.tools.allow_private_addresses,

@@ -38,7 +38,7 @@ def estimated_tokens(request: Mapping[str, Any]) -> int:
                     size_bytes += _utf8_bytes(inner)
                 else:
                     waiting.append(inner)
-        elif isinstance(value, list | tuple):
+        elif isinstance(value, (list, tuple)):
             waiting += cast("list[object]", value)
         elif value is not None:
             size_bytes += BYTES_A_TOKEN  # a token given by its number
