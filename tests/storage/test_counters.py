@@ -44,6 +44,7 @@ class Told:
             given_back(demand, verdict, input_tokens=input_tokens, output_tokens=output_tokens, cost_nanos=0)
         )
         if isinstance(self._counters, RedisCounters):
+            self._counters._settle_waiting()
             while (sending := self._counters._sending) is not None:
                 await sending
 

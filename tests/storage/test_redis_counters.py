@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError as Disconnected
 from counter_stores import RedisServer
 from fundament.errors import Unavailable
 from fundament.gateway.counters import Demand, given_back
-from fundament.storage.redis_counters import BEAT_S, RedisCounters
+from fundament.storage.redis_counters import BEAT_S, SETTLED_WITHIN_S, RedisCounters
 
 DEMAND = Demand("contract_a", "model", 1000, 1000, 1000, 1, 0, 10)
 FREE = Demand("contract_a", "model", 1000, 1000, 1000, None, 0, 10)
@@ -41,6 +41,7 @@ def calls(server: RedisServer) -> int:
 
 
 async def settled(counters: RedisCounters) -> None:
+    await asyncio.sleep(2 * SETTLED_WITHIN_S)
     while (sending := counters._sending) is not None:
         await sending
 

@@ -67,7 +67,7 @@ class RelayedAnswer:
 
     @property
     def usage(self) -> Usage | None:
-        """The server's own; of a stream that ends before it is told, a token for each event after the first (the role)."""
+        """The server's own; of a stream that ends before it is told, a token for each event after the first."""
         if self._usage is None and self._events > 1 and not self.complete:
             return Usage(completion_tokens=self._events - 1)
         return self._usage

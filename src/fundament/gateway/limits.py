@@ -136,11 +136,9 @@ class Reservation:
         """What the client is told of its limits."""
         demand, verdict = self._demand, self._verdict
         return limit_lines(
-            (
-                (demand.requests_limit, verdict.requests),
-                (demand.input_limit, verdict.input_tokens),
-                (demand.output_limit, verdict.output_tokens),
-            ),
+            (demand.requests_limit, verdict.requests),
+            (demand.input_limit, verdict.input_tokens),
+            (demand.output_limit, verdict.output_tokens),
             _reset_ms(verdict),
         )
 

@@ -4,29 +4,45 @@ It follows "Rate limits in headers" of OpenAI's guide to rate limits; `-tokens` 
 have limits and headers of their own here. It knows words and formats only, not who has which limits.
 """
 
-from collections.abc import Iterable
+from typing import TypeAlias
 
-_LINES = tuple(
+Told: TypeAlias = tuple[int | None, int]
+"""A limit (None: there is none) and what was used of it."""
+
+_REQUESTS, _TOKENS, _OUTPUT_TOKENS = (
     b"x-ratelimit-limit-%b: %%d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%b\r\n" % (kind, kind, kind)
     for kind in (b"requests", b"tokens", b"output-tokens")
 )
+_ALL = _REQUESTS + _TOKENS + _OUTPUT_TOKENS
 
 
-def limit_lines(limits: Iterable[tuple[int | None, int]], reset_ms: int) -> bytes:
-    """The header lines of requests, tokens and output tokens, each with its end.
+def limit_lines(requests: Told, tokens: Told, output_tokens: Told, reset_ms: int) -> bytes:
+    """The header lines of these, each with its end; all is there again after `reset_ms`.
 
     Made as one text: nine headers apart cost more than all else that there is to a limit.
-
-    Args:
-        limits: of each its limit (None tells nothing) and what was used.
-        reset_ms: until all of it is there again.
     """
     reset = duration(reset_ms)
-    told = b""
-    for lines, (limit, used) in zip(_LINES, limits, strict=True):
-        if limit is not None:
-            told += lines % (limit, limit - used if used < limit else 0, reset)
-    return told
+    (most_requests, used_requests), (most_tokens, used_tokens), (most_output, used_output) = (
+        requests,
+        tokens,
+        output_tokens,
+    )
+    if most_requests is not None and most_tokens is not None and most_output is not None:
+        return _ALL % (
+            most_requests,
+            most_requests - used_requests if used_requests < most_requests else 0,
+            reset,
+            most_tokens,
+            most_tokens - used_tokens if used_tokens < most_tokens else 0,
+            reset,
+            most_output,
+            most_output - used_output if used_output < most_output else 0,
+            reset,
+        )
+    parts = ((_REQUESTS, requests), (_TOKENS, tokens), (_OUTPUT_TOKENS, output_tokens))
+    return b"".join(
+        [lines % (limit, max(0, limit - used), reset) for lines, (limit, used) in parts if limit is not None]
+    )
 
 
 def limit_headers(lines: bytes) -> list[tuple[bytes, bytes]]:
