@@ -27,7 +27,7 @@ def estimated_tokens(request: Mapping[str, Any]) -> int:
     waiting: list[Any] = [request[name] for name in _READ_FIELDS if name in request]
     while waiting:
         value = waiting.pop()
-        kind: type[Any] = type(value)
+        kind = type(value)  # pyright: ignore[reportUnknownVariableType] - whatever JSON has
         if kind is dict:
             for name, inner in value.items():
                 size_bytes += len(name)
