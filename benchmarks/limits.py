@@ -52,9 +52,8 @@ def _measured(scale: Scale, *, shared: bool) -> Rounds[Mapping[str, float]]:
     with Processes(RUN) as processes:
         upstream = servers.static_upstream(processes, nginx, cores.load)
         settings = f'[storage]\ncounters = "{servers.redis(processes, cores.server)}"\n' if shared else ""
-        gateway = servers.fundament_before(
-            processes, upstream, cores.server, settings=settings + _PLAN, workers=2 if shared else 1
-        )
+        config = settings + _PLAN + servers.config_before(upstream)
+        gateway = servers.fundament(processes, config, core=cores.server, workers=2 if shared else 1)
         compared: dict[str, Server] = {
             "without": gateway,
             "with": replace(gateway, key=servers.limited_key(gateway, "bench")),

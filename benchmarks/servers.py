@@ -10,19 +10,24 @@ import os
 import pwd
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import UnmeasurableError, wire
 from benchmarks.install import BENCH, PROJECT, Program
-from benchmarks.processes import Process, Processes, free_port, wait_until_ready
+from benchmarks.processes import Process, Processes, command_of, free_port, wait_until_ready
+from fundament.storage.mover import moved_until
 
 FUNDAMENT = PROJECT / ".venv" / "bin" / "fundament"
 RUN = BENCH / "run"
 _NO_KEY = "none-needed"
+_MOVE_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -45,22 +50,29 @@ class Server:
 
 @dataclass(frozen=True)
 class Gateway(Server):
-    """Fundament, whose usage journal `<start>-<worker's process>.jsonl` tells who served and how often."""
+    """Fundament, whose usage ledger tells how often it has served."""
 
     data_dir: Path = Path()
 
     def usage_records(self) -> int:
-        return sum(segment.read_bytes().count(b"\n") for segment in self._segments())
+        """How many are in the ledger once all of the journal is."""
+        asked_at = time.time()
+        while (moved_until(self.data_dir / "usage") or 0.0) <= asked_at:
+            if time.time() - asked_at > _MOVE_TIMEOUT_S:
+                raise self.process.failure("does not move its usage journal")
+            time.sleep(0.1)
+        return self.ask_database("SELECT coalesce(sum(requests), 0) FROM usage_days")
+
+    def ask_database(self, statement: str) -> int:
+        with closing(sqlite3.connect(self.data_dir / "fundament.db", timeout=30)) as connection:
+            return connection.execute(statement).fetchone()[0]
 
     def worker(self) -> int:
         """The process of the only worker that has served since the start."""
-        workers = {int(segment.stem.rpartition("-")[2]) for segment in self._segments()}
-        if len(workers) != 1 or not workers <= set(self.process.tree()):
-            raise self.process.failure(f"should have one worker and has had {sorted(workers)}")
-        return workers.pop()
-
-    def _segments(self) -> list[Path]:
-        return sorted(self.data_dir.rglob("*.jsonl"))
+        workers = [pid for pid in self.process.tree() if b"fundament.server" in command_of(pid)]
+        if len(workers) != 1 or "process_ended" in self.process.log.read_text(errors="replace"):
+            raise self.process.failure(f"should have one worker since its start and has {workers}")
+        return workers[0]
 
 
 @dataclass(frozen=True)
@@ -162,11 +174,14 @@ def limited_key(gateway: Gateway, plan: str) -> str:
     return done.stdout.strip()
 
 
-def fundament_before(
-    processes: Processes, upstream: Server, core: int, *, settings: str = "", workers: int = 1
-) -> Gateway:
+def fundament_before(processes: Processes, upstream: Server, core: int) -> Gateway:
     """The gateway in front of `upstream`."""
-    config = f"""
+    return fundament(processes, config_before(upstream), core=core)
+
+
+def config_before(upstream: Server) -> str:
+    """One model, which `upstream` runs."""
+    return f"""
 [[models]]
 id = "{wire.MODEL}"
 open_weights = true
@@ -175,11 +190,20 @@ base_url = "{upstream.base_url}"
 model = "{wire.MODEL}"
 profile = "openai"
 """
-    return fundament(processes, settings + config, core=core, workers=workers)
 
 
-def fundament(processes: Processes, config: str, *, core: int | None, workers: int = 1) -> Gateway:
-    """`fundament serve` with new data; ready when it says so, after fetching the weights if need be."""
+def fundament(
+    processes: Processes,
+    config: str,
+    *,
+    core: int | None,
+    workers: int = 1,
+    fill: Callable[[Path], None] = lambda _: None,
+) -> Gateway:
+    """`fundament serve` with new data; ready when it says so, after fetching the weights if need be.
+
+    `fill` is given the data directory before the start, with a database in it.
+    """
     if not FUNDAMENT.exists():
         raise UnmeasurableError(f"{FUNDAMENT.relative_to(PROJECT)} is missing: `make setup` installs it")
     data, file, port = _new_data(), RUN / "fundament.toml", free_port()
@@ -188,6 +212,7 @@ def fundament(processes: Processes, config: str, *, core: int | None, workers: i
     created = subprocess.run(create, capture_output=True, text=True, check=False)
     if created.returncode:
         raise UnmeasurableError(f"no key could be created:\n{created.stderr}")
+    fill(data)
     serve = [str(FUNDAMENT), "serve", "--config", str(file), "--data-dir", str(data)]
     process = processes.start("fundament", [*serve, "--port", str(port), "--workers", str(workers)], core=core)
     wait_until_ready(process, port, "/health/ready", 300)
