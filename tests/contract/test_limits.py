@@ -78,7 +78,7 @@ def test_each_answer_tells_the_limits_and_use_counts_not_what_was_reserved(
     second = customer.post(path, body)
     assert remaining(second.headers)[0] == 3
     assert remaining(second.headers)[2] == 500 - 4 - 100
-    assert 1000 - remaining(second.headers)[1] in range(9 + 1, 9 + 8), "9 tokens were used, and some are reserved"
+    assert 1000 - remaining(second.headers)[1] in range(9 + 1, 9 + 40), "9 tokens were used, and some are reserved"
     assert 50 < float(second.headers["x-ratelimit-reset-tokens"].removesuffix("s")) < 60
 
 
@@ -98,7 +98,8 @@ def test_a_failure_of_the_upstream_tells_them_too_and_costs_no_tokens(
     failed = customer.post("/chat/completions", CHAT)
     assert failed.status >= 500
     assert remaining(failed.headers)[2] == 400
-    assert remaining(customer.post("/chat/completions", CHAT).headers) == (3, 995, 400)
+    reserved = -(-len(json.dumps(CHAT)) // 4)
+    assert remaining(customer.post("/chat/completions", CHAT).headers) == (3, 1000 - reserved, 400)
 
 
 def test_what_is_refused_by_validation_costs_nothing(customer: Customer) -> None:

@@ -51,6 +51,11 @@ def test_tokens_given_by_number_are_counted() -> None:
     assert estimated_tokens({"prompt": ["abcd", "efgh"]}) == 2
 
 
+def test_a_small_request_is_taken_for_its_bytes_and_a_large_one_looked_through() -> None:
+    assert estimated_tokens(chat("Hi"), 90) == 23
+    assert estimated_tokens(chat("Hi"), 100_000) == 5
+
+
 def test_depth_does_no_harm() -> None:
     nested: Any = "x"
     for _ in range(100_000):

@@ -72,9 +72,10 @@ class Generation(ABC, Generic[RequestT]):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = await self._admission.authenticate(header(scope, b"authorization"))
         try:
-            body = decode_object(await read_body(scope, receive, self._max_body_bytes))
+            data = await read_body(scope, receive, self._max_body_bytes)
         except ClientLeft:
             return
+        body = decode_object(data)
         request = self.validate(body)
         model = self._admission.admit(key, request.model)
         self.check(model, request)
@@ -86,6 +87,7 @@ class Generation(ABC, Generic[RequestT]):
             body,
             output_tokens=self.output_tokens(request),
             answers=call.choices,
+            size_bytes=len(data),
         )
         if held is not None:
             scope["connection"].tell(held.header_lines())

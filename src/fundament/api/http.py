@@ -37,8 +37,8 @@ class GatheringTransport:
         if not self._parts:
             self._outbox.add(self)
         if self.head_lines:
-            data = b"%b%b\r\n" % (data[:-2], self.head_lines)
-            self.head_lines = b""
+            self._parts += (data[:-2], self.head_lines)
+            self.head_lines, data = b"", b"\r\n"
         self._parts.append(data)
 
     def flush(self) -> None:

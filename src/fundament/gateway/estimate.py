@@ -11,17 +11,22 @@ BYTES_A_TOKEN = 4
 MEDIUM_TOKENS = 1000
 """An image, a sound or a file counts as so much, whatever its bytes: models scale them to a size of their own."""
 
+SMALL_BYTES = 1024
+
 _MEDIA = frozenset({"image_url", "input_audio", "file", "file_data", "data", "encrypted_content"})
 
 
 _READ_FIELDS = ("messages", "prompt", "tools", "functions", "input", "instructions")
 
 
-def estimated_tokens(request: Mapping[str, Any]) -> int:
+def estimated_tokens(request: Mapping[str, Any], size_bytes: int | None = None) -> int:
     """Tokens of what a model reads of a request's decoded JSON: messages, tools, prompts as text or as tokens.
 
+    A small request is taken for all of its `size_bytes`, where they are known: it is not worth looking through.
     The names of fields count: in a schema the model reads them, in a message they stand for the chat template's marks.
     """
+    if size_bytes is not None and size_bytes <= SMALL_BYTES:
+        return -(-size_bytes // BYTES_A_TOKEN)
     size_bytes = 0
     # A list of what is to be seen, not recursion: a body may be nested as deep as its decoder could follow.
     waiting: list[Any] = [request[name] for name in _READ_FIELDS if name in request]

@@ -65,6 +65,7 @@ class Limiter:
         *,
         output_tokens: int | None,
         answers: int = 1,
+        size_bytes: int | None = None,
     ) -> "Reservation | None":
         """What the request holds until it is settled; None where the contract has neither limits nor a budget.
 
@@ -73,16 +74,20 @@ class Limiter:
             request: its decoded JSON.
             output_tokens: the request's own bound of one answer; None if it has none.
             answers: how many are made.
+            size_bytes: of the request's JSON, where it is known.
 
         Raises:
             RateLimited: a limit is reached, or could never hold this request.
             InsufficientQuota: what is left of the month's budget does not cover it.
             Unavailable: nobody can tell at the moment.
         """
-        limit = self._limit(contract.plan, model.id)
+        rows = self._rows[contract.plan]
+        limit = rows.get(model.id) or rows.get("*") or _NO_LIMITS
         if limit is _NO_LIMITS and contract.monthly_budget_nanos is None:
             return None
-        demand = _demand(contract, model, limit, request=request, output_tokens=output_tokens, answers=answers)
+        input_tokens = _input_bound(limit, estimated_tokens(request, size_bytes))
+        output_tokens = _output_bound(model, limit, output_tokens, answers)
+        demand = _demand(contract, model, limit, input_tokens, output_tokens)
         verdict = await self._counters.reserve(demand)
         if verdict is not None and verdict.refused == "unseeded":
             spent_nanos = await self._spent(contract.id, date(demand.month // 100, demand.month % 100, 1))
@@ -95,10 +100,6 @@ class Limiter:
             self._refused(verdict.refused)
             raise _refusal(demand, verdict, limit_headers(reservation.header_lines()))
         return reservation
-
-    def _limit(self, plan: str, model: str) -> LimitConfig:
-        rows = self._rows[plan]
-        return rows.get(model) or rows.get("*") or _NO_LIMITS
 
 
 class Reservation:
@@ -144,18 +145,8 @@ class Reservation:
 
 
 def _demand(
-    contract: Contract,
-    model: CatalogueModel,
-    limit: LimitConfig,
-    *,
-    request: Mapping[str, Any],
-    output_tokens: int | None,
-    answers: int,
+    contract: Contract, model: CatalogueModel, limit: LimitConfig, input_tokens: int, output_tokens: int
 ) -> Demand:
-    input_tokens = estimated_tokens(request)
-    if limit.input_tpm is not None and limit.input_tpm < input_tokens <= CERTAINLY_TOO_LARGE * limit.input_tpm:
-        input_tokens = limit.input_tpm
-    output_tokens = _output_bound(model, limit, output_tokens, answers)
     budget, month, cost = contract.monthly_budget_nanos, 0, 0
     if budget is not None:
         today = datetime.now(UTC)
@@ -175,6 +166,12 @@ def _demand(
         month,
         cost,
     )
+
+
+def _input_bound(limit: LimitConfig, estimate: int) -> int:
+    if limit.input_tpm is not None and limit.input_tpm < estimate <= CERTAINLY_TOO_LARGE * limit.input_tpm:
+        return limit.input_tpm
+    return estimate
 
 
 def _output_bound(model: CatalogueModel, limit: LimitConfig, asked: int | None, answers: int) -> int:
