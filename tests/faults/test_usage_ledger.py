@@ -152,3 +152,16 @@ def test_the_database_goes_away_meanwhile(
 def wait_moved(service: Service) -> None:
     now = time.time()
     assert wait_until(lambda: (moved_until(service.data / "usage") or 0) > now, 20), service.log_text()
+
+
+def test_the_ledger_yields_to_who_serves_requests(scripted: Service) -> None:
+    [ledger] = [process for process in scripted.processes() if "fundament.ledger" in process.command]
+    [worker] = scripted.workers()
+    assert [niceness(pid) for pid in (ledger.pid, worker.pid)] == [19, 0]
+    group = Path(f"/proc/{ledger.pid}/autogroup")
+    if group.exists():
+        assert group.read_text().endswith("nice 19\n")
+
+
+def niceness(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[16])

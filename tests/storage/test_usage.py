@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import Column, MetaData, Table, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fundament.api.edge import new_request_id
@@ -102,7 +102,9 @@ async def test_a_move_that_fails_leaves_neither_rows_nor_sums_nor_position(
     engine: AsyncEngine, ledger: UsageRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(ledger, "_set_position", text("INSERT INTO nowhere VALUES (1)"))
+        patched.setattr(
+            ledger, "_set_position", insert(Table("nowhere", MetaData(), Column("name"), Column("position")))
+        )
         with pytest.raises(Unavailable):
             await ledger.add(move(record(1)))
     assert [await rows(engine, table) for table in (usage, usage_days, usage_segments)] == [[], [], []]

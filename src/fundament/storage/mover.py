@@ -20,7 +20,7 @@ from fundament.storage.segments import all_segments, is_written, read_lines, rem
 from fundament.storage.usage import Move, UsageRepository
 
 MOVE_INTERVAL_S = 0.5
-BATCH_BYTES = 256 * 1024  # about 700 records: SQLite's one write lock is held for about 10 ms
+BATCH_BYTES = 128 * 1024  # about 350 records: SQLite's one write lock is held for about 2 ms
 BATCH_PAUSE_S = 0.005  # for those who wait for that lock
 RETRY_INTERVAL_S = 2.0
 MARK = "moved"
