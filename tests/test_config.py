@@ -85,6 +85,8 @@ def test_every_setting_outside_models_and_plans_can_come_from_the_environment(fi
         "server.max_body_bytes": "10",
         "server.log_level": "debug",
         "storage.database": "postgresql://u@h/d",
+        "storage.counters": "redis://h/0",
+        "storage.on_counters_failure": "allow",
         "storage.responses_days": "7",
         "storage.usage_days": "8",
         "tools.allow_private_addresses": "True",

@@ -30,6 +30,7 @@ from fundament.gateway.admission import Admission
 from fundament.gateway.catalogue import Catalogue, CatalogueModel
 from fundament.gateway.keys import KeyRefresher, KeyRing
 from fundament.gateway.last_used import LastUsed
+from fundament.gateway.limits import Limiter
 from fundament.gateway.meter import Meter
 from fundament.gateway.prices import Price
 from fundament.gateway.retention import Retention
@@ -37,9 +38,11 @@ from fundament.lifeline import receive_instructions
 from fundament.outbox import Outbox
 from fundament.responses.background import Background
 from fundament.settings import Config, ModelConfig, PriceConfig
+from fundament.storage.counters import CountersInUse, MemoryCounters, UnsharedCounters
 from fundament.storage.database import open_database
 from fundament.storage.journal import UsageJournal
 from fundament.storage.keys import KeyRepository
+from fundament.storage.spending import Spending
 from fundament.storage.state import StateRepository
 from fundament.storage.usage import UsageRepository
 from fundament.telemetry.logs import configure_logging
@@ -86,13 +89,15 @@ async def serve(instructions: WorkerInstructions) -> None:
     meter = Meter(journal)
     background = Background(store, catalogue, meter)
     retention = Retention(store, config.storage.responses_days)
+    ledger, counters = UsageRepository(database), counters_of(config)
     desk = Desk(
         admission=Admission(keys, catalogue, config.plans, last_used),
         upstreams=upstreams,
+        limiter=Limiter(config.plans, counters, spent=Spending(ledger, config.journal_dir).nanos),
         meter=meter,
         store=store,
         background=background,
-        ledger=UsageRepository(database),
+        ledger=ledger,
         currency=config.billing.currency,
         max_body_bytes=config.server.max_body_bytes,
         allow_private_addresses=config.tools.allow_private_addresses,
@@ -119,13 +124,15 @@ async def serve(instructions: WorkerInstructions) -> None:
     # What lives as long as the process need not be looked through by every collection.
     gc.collect()
     gc.freeze()
-    running = [asyncio.create_task(work.run()) for work in (keys, last_used, journal, background, retention)]
+    works = (keys, last_used, journal, background, retention, counters)
+    running = [asyncio.create_task(work.run()) for work in works]
     try:
         await server.serve(sockets=[socket.socket(fileno=instructions.listener_fd)])
         if tasks := server.server_state.tasks:
             await asyncio.wait(tasks, timeout=LAST_WORDS_S)
     finally:
         await background.close()
+        await counters.close()
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
@@ -137,6 +144,16 @@ async def serve(instructions: WorkerInstructions) -> None:
 
 def _remain(number: int, frame: FrameType | None) -> None:
     """A signal handler that lets the process go on."""
+
+
+def counters_of(config: Config) -> CountersInUse:
+    """Counters as right as the configuration lets them be."""
+    storage = config.storage
+    if storage.counters != "memory":
+        from fundament.storage.redis_counters import RedisCounters  # noqa: PLC0415 - the client costs 0.1 s and 15 MB
+
+        return RedisCounters(storage.counters, allow=storage.on_counters_failure == "allow")
+    return MemoryCounters() if config.server.workers == 1 else UnsharedCounters()
 
 
 def _upstream(model: ModelConfig, local: LocalModel | None, outbox: Outbox) -> Upstream:

@@ -76,10 +76,21 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     log_level: LogLevel = "info"
 
 
+CountersUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^(memory|rediss?://\S+|unix:///\S+)\Z",
+        description='"memory", redis://HOST:PORT/NUMBER, rediss://HOST:PORT/NUMBER or unix:///SOCKET',
+    ),
+]
+
+
 class StorageConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where durable state lives, as written; `Config.database_url` is the resolved form."""
+    """Where durable state lives, as written (`Config.database_url` is the resolved form), and where limits count."""
 
     database: DatabaseUrl = "sqlite:///fundament.db"
+    counters: CountersUrl = "memory"
+    on_counters_failure: Literal["deny", "allow"] = "deny"
     responses_days: CountOrNone = 30
     usage_days: CountOrNone = 90
 

@@ -39,7 +39,7 @@ BASES = ("/v2", "/v1")  # the same API on both
 def build_app(desk: Desk) -> ASGIApp:
     """The service as an ASGI application."""
     admission, upstreams = desk.admission, desk.upstreams
-    generation = (admission, upstreams, desk.meter)
+    generation = (admission, upstreams, desk.limiter, desk.meter)
     endpoints: dict[str, ASGIApp] = {
         "/chat/completions": Methods(POST=ChatCompletions(*generation, max_body_bytes=desk.max_body_bytes)),
         "/completions": Methods(POST=Completions(*generation, max_body_bytes=desk.max_body_bytes)),

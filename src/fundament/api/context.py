@@ -12,6 +12,7 @@ from fundament.api.edge import send_json
 from fundament.api.requests import ClientLeft
 from fundament.api.streaming import ClientWatch
 from fundament.protocol import responses
+from fundament.protocol.usage import Usage
 from fundament.responses.compaction import compacted, summary_of, summary_request
 from fundament.responses.history import history_of, kept
 from fundament.responses.making import Making
@@ -39,7 +40,14 @@ class CountInputTokens:
         request = await with_items(desk.store, key.contract.id, request, history)
         upstream = desk.upstreams[model.id]
         making = Making(request, history, upstream, id="resp_0", created_at=0, new_id=lambda prefix: f"{prefix}_0")
-        tokens = await making.count()
+        held = await desk.limiter.reserve(key.contract, model, {}, output_tokens=0)
+        if held is not None:
+            scope["connection"].tell(held.header_lines())
+        try:
+            tokens = await making.count()
+        finally:
+            if held is not None:
+                held.settle("completed", Usage(), 0)
         await send_json(send, _encode({"object": "response.input_tokens", "input_tokens": tokens}))
 
 
@@ -58,6 +66,7 @@ class CompactConversation:
             return
         most_tokens = desk.admission.catalogue.find(wanted.model).max_output_tokens
         creation = await begin(desk, key, summary_request(wanted, most_tokens), scope["request_id"])
+        scope["connection"].tell(creation.limit_lines)
         response = await creation.whole(ClientWatch(scope["connection"]))
         if response is None:
             return

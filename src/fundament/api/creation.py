@@ -88,6 +88,7 @@ async def begin(
         previous_response_id=request.previous_response_id,
         conversation_id=request.conversation_id,
     )
+    held = await desk.limiter.reserve(key.contract, model, making.asked, output_tokens=request.max_output_tokens)
     metering = desk.meter.begin(
         request_id=request_id,
         key=key,
@@ -95,8 +96,10 @@ async def begin(
         model=model,
         asked_model=request.model,
         stream=bool(request.stream),
+        held=held,
     )
-    return Creation(desk, request, history, stored, making, metering, new_id)
+    limit_lines = b"" if held is None else held.header_lines()
+    return Creation(desk, request, history, stored, making, metering, new_id, limit_lines)
 
 
 class Memory:
@@ -121,7 +124,10 @@ class Memory:
 
 
 class Creation(Struct, frozen=True):
-    """A response between its admission and its end; `history` are the items before the request's own."""
+    """A response between its admission and its end.
+
+    `history` are the items before the request's own, `limit_lines` the header lines that tell its client of its limits.
+    """
 
     desk: Desk
     request: ResponsesRequest
@@ -130,6 +136,7 @@ class Creation(Struct, frozen=True):
     making: Making
     metering: Metering
     new_id: Callable[[str], str]
+    limit_lines: bytes
 
     @property
     def padded(self) -> bool:

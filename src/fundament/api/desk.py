@@ -14,6 +14,7 @@ from fundament.backends.upstream import Upstream
 from fundament.errors import NotFound
 from fundament.gateway.admission import Admission
 from fundament.gateway.keys import KeyRecord
+from fundament.gateway.limits import Limiter
 from fundament.gateway.meter import Meter
 from fundament.gateway.state import StateStore, StoredResponse
 from fundament.gateway.usage import Ledger
@@ -26,6 +27,7 @@ class Desk:
 
     admission: Admission
     upstreams: Mapping[str, Upstream]
+    limiter: Limiter
     meter: Meter
     store: StateStore
     background: Background

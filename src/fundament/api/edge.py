@@ -13,7 +13,7 @@ import msgspec
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fundament.errors import MethodNotAllowed, NotFound, RequestError, ServerFailure
+from fundament.errors import MethodNotAllowed, NotFound, RateLimited, RequestError, ServerFailure
 
 Headers = Sequence[tuple[bytes, bytes]]
 _FAULT = "The server had an error while processing your request. Please retry."
@@ -34,6 +34,13 @@ def error_headers(failure: RequestError) -> list[tuple[bytes, bytes]]:
         headers.append((b"retry-after", b"%d" % failure.retry_after_s))
     if isinstance(failure, MethodNotAllowed):
         headers.append((b"allow", failure.allow.encode()))
+    if isinstance(failure, RateLimited):
+        # OpenAI's clients read these two: the first is exact, the second keeps them from trying again.
+        if failure.retry_after_ms is None:
+            headers.append((b"x-should-retry", b"false"))
+        else:
+            headers.append((b"retry-after-ms", b"%d" % failure.retry_after_ms))
+        headers += failure.headers
     return headers
 
 

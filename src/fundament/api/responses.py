@@ -45,6 +45,7 @@ class CreateResponse:
         except ClientLeft:
             return
         creation = await begin(desk, key, responses.validate(body), scope["request_id"])
+        scope["connection"].tell(creation.limit_lines)
         if creation.request.background:
             await self._in_background(creation, send)
         elif creation.request.stream:
@@ -63,7 +64,11 @@ class CreateResponse:
             creation.settle(failure)
 
         stored = creation.stored
-        await self._desk.background.start(stored, creation.making, settle)
+        try:
+            await self._desk.background.start(stored, creation.making, settle)
+        except RequestError as failure:
+            creation.settle(failure)
+            raise
         if creation.request.stream:
             await follow(self._desk.background, stored, -1, SseListener(send, padded=creation.padded))
         else:

@@ -51,12 +51,21 @@ class Journal(Protocol):
         ...
 
 
+class Held(Protocol):
+    """What a request holds of its contract's quota."""
+
+    def settle(self, outcome: Outcome, usage: Usage | None, cost_nanos: int) -> None: ...
+
+
 class Metering:
     """The record of one request in the making."""
 
-    __slots__ = ("_journal", "_price", "_started", "record", "settled")
+    __slots__ = ("_held", "_journal", "_price", "_started", "record", "settled")
 
-    def __init__(self, journal: Journal, record: UsageRecord, price: Price | None = None) -> None:
+    def __init__(
+        self, journal: Journal, record: UsageRecord, price: Price | None = None, held: Held | None = None
+    ) -> None:
+        self._held = held
         self._journal = journal
         self._price = price
         self._started = time.perf_counter()
@@ -84,6 +93,8 @@ class Metering:
             if self._price is not None:
                 record.cost_nanos = self._price.cost_nanos(usage)
         self._journal.append(_encode(record))
+        if self._held is not None:
+            self._held.settle(outcome, usage, record.cost_nanos)
 
     def _elapsed_ms(self) -> float:
         return round((time.perf_counter() - self._started) * 1000, 2)
@@ -101,9 +112,17 @@ class Meter:
         self._journal.append(_encode(record))
 
     def begin(
-        self, *, request_id: str, key: KeyRecord, endpoint: str, model: CatalogueModel, asked_model: str, stream: bool
+        self,
+        *,
+        request_id: str,
+        key: KeyRecord,
+        endpoint: str,
+        model: CatalogueModel,
+        asked_model: str,
+        stream: bool,
+        held: Held | None = None,
     ) -> Metering:
-        """Starts the clock of a request that was admitted."""
+        """Starts the clock of a request that was admitted; what it `held` is settled with it."""
         record = UsageRecord(
             request_id=request_id,
             time=time.time(),
@@ -115,4 +134,4 @@ class Meter:
             region=model.region,
             stream=stream,
         )
-        return Metering(self._journal, record, model.price)
+        return Metering(self._journal, record, model.price, held)

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from fundament.backends.call import Answer, Backend, Call
@@ -74,6 +75,14 @@ class Making:
         if self._turns is not None:
             return self.fold.usage
         return None if self._answer is None else self._answer.usage
+
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        """What the model is asked first, as JSON."""
+        if self._turns is None:
+            return self._body
+        items = [*self._items, *self._request.items]
+        return {"input": msgspec.to_builtins(items), "tools": msgspec.to_builtins(self._request.tools)}
 
     @property
     def ended(self) -> bool:
