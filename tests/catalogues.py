@@ -41,6 +41,23 @@ owned_by = "openai"
 base_url = "{base_url}"
 api_key_env = "UPSTREAM_KEY"
 model = "gpt-4.1-2025-04-14"
+responses = false
+
+[[models]]
+id = "gpt-4.1-native"
+open_weights = false
+[[models.upstreams]]
+base_url = "{base_url}"
+api_key_env = "UPSTREAM_KEY"
+model = "gpt-4.1-2025-04-14"
+
+[[models]]
+id = "gpt-5-native"
+open_weights = false
+[[models.upstreams]]
+base_url = "{base_url}"
+api_key_env = "UPSTREAM_KEY"
+model = "gpt-5-2025-08-07"
 
 [[models]]
 id = "open-model"
@@ -61,6 +78,7 @@ profile = "vllm"
 id = "impatient-model"
 [[models.upstreams]]
 base_url = "{base_url}"
+responses = false
 first_byte_timeout_s = 0.3
 idle_timeout_s = 0.3
 

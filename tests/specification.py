@@ -23,6 +23,7 @@ Document = Literal["openai", "openresponses"]
 _OBFUSCATED = (
     *("ResponseTextDeltaEvent", "ResponseRefusalDeltaEvent", "ResponseReasoningTextDeltaEvent"),
     *("ResponseFunctionCallArgumentsDeltaEvent", "ResponseCustomToolCallInputDeltaEvent"),
+    "ResponseReasoningSummaryTextDeltaEvent",
 )
 EXTENSIONS: Mapping[Document, Mapping[str, frozenset[str]]] = {
     "openai": {

@@ -187,7 +187,10 @@ def _upstream(model: ModelConfig, local: LocalModel | None, outbox: Outbox) -> U
     )
     gate = Gate(remote.max_in_flight, remote.queue)
     name = remote.model or model.id
-    return Upstream(client=client, profile=PROFILES[remote.profile], gate=gate, model=name)
+    profile = PROFILES[remote.profile]
+    if not remote.responses:
+        profile = replace(profile, speaks_responses=False)
+    return Upstream(client=client, profile=profile, gate=gate, model=name)
 
 
 def _catalogue_model(model: ModelConfig, instructions: WorkerInstructions) -> CatalogueModel:

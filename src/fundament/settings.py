@@ -122,6 +122,7 @@ class UpstreamConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     api_key_env: VariableName | None = None
     model: ModelName | None = None
     profile: Profile = "openai"
+    responses: bool = True
     connect_timeout_s: Seconds = 5.0
     first_byte_timeout_s: Seconds = 600.0
     idle_timeout_s: Seconds = 120.0

@@ -30,3 +30,20 @@ def test_a_wording_with_numbers_has_both_and_is_about_the_context(name: str) -> 
     for wording in PROFILES[name].wordings:
         assert set(wording.pattern.groupindex) in (set(), {"limit", "length"})
         assert not wording.pattern.groupindex or wording.code == "context_length_exceeded"
+
+
+def test_openais_own_server_alone_speaks_responses() -> None:
+    assert [name for name in FAMILIES if PROFILES[name].speaks_responses] == ["openai"]
+
+
+@pytest.mark.parametrize(
+    ("model", "reasons"),
+    [
+        *[(name, True) for name in ("o1", "o4-mini", "gpt-5", "gpt-5.2-pro", "gpt-10", "codex-mini-latest")],
+        *[(name, False) for name in ("gpt-4.1", "gpt-4o", "gpt-35-turbo", "gpt-5-chat-latest", "gpt-3.5", "my-o1")],
+    ],
+)
+def test_models_that_reason_are_known_by_their_names(model: str, reasons: bool) -> None:
+    pattern = PROFILES["openai"].reasons
+    assert pattern is not None
+    assert (pattern.search(model) is not None) == reasons

@@ -14,6 +14,8 @@ def test_the_list_has_every_model_of_the_catalogue(scripted: Service, base: str)
     models = assert_valid("ListModelsResponse", scripted.request("GET", f"{base}/models").json)
     assert [model["id"] for model in models["data"]] == [
         "gpt-4.1",
+        "gpt-4.1-native",
+        "gpt-5-native",
         "open-model",
         "impatient-model",
         "narrow-model",

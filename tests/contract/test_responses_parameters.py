@@ -5,7 +5,8 @@ from typing import Any, get_args
 
 import pytest
 
-from fundament.protocol.responses_items import Item
+import native_answers
+from fundament.protocol.responses_items import Hosted, Item
 from fundament.protocol.responses_tools import Tool
 from fundament.responses.compaction import compacted
 from fundament.responses.parameters import TREATMENTS
@@ -17,7 +18,7 @@ from service import Service
 from specification import SPECIFICATION, assert_valid_response
 
 PATH = "/v2/responses"
-EMBEDDED, BOUGHT = "SmolLM2-135M-Instruct", "gpt-4.1"
+EMBEDDED, BOUGHT, NATIVE = "SmolLM2-135M-Instruct", "gpt-4.1", "gpt-4.1-native"
 OTHERS = {"frequency_penalty", "presence_penalty", "client_metadata"}  # Open Responses', and of OpenAI's own agents
 ROWS = responses_parameters()
 CHAT_ROWS = {row.name: row for row in parameters() if row.endpoint == "chat"}
@@ -169,6 +170,38 @@ def test_a_chat_is_asked_what_the_row_says(bought: Service, upstream: ScriptedUp
         assert chat == BASE
 
 
+def test_the_page_has_the_words_for_servers_that_speak_responses() -> None:
+    stated = words("Servers that speak Responses")
+    assert stated == {name: one.native for name, one in TREATMENTS.items() if one.native != "passed"}
+
+
+@pytest.mark.parametrize("name", [name for name in TREATMENTS if "." not in name])
+def test_a_server_that_speaks_responses_is_asked_what_the_page_says(
+    scripted: Service, upstream: ScriptedUpstream, name: str
+) -> None:
+    upstream.default(native_answers.answering(native_answers.message("Hello")))
+    wanted = ASKING[name] | earlier(scripted, NATIVE, name)
+    asked = asked_upstream(scripted, upstream, base(NATIVE) | wanted)
+    if name in words("Servers that speak Responses"):
+        ours = {"store": False, "stream": True, "stream_options": {"include_obfuscation": False}}
+        assert asked.get(name) == ours.get(name)
+    elif name == "model":
+        assert asked[name] == BASE["model"]
+    elif name == "input":
+        assert [item["content"] for item in asked[name]] == [[{"type": "input_text", "text": "Hello"}]]
+    else:
+        assert asked[name] == wanted[name]
+
+
+@pytest.mark.parametrize("kind", words("Tools"))
+def test_a_server_that_speaks_responses_gets_every_type_of_tool(
+    scripted: Service, upstream: ScriptedUpstream, kind: str
+) -> None:
+    upstream.default(native_answers.answering(native_answers.message("Hello")))
+    tool = {"type": kind, **(TOOL_FIELDS.get(kind) or {"setting": "MARK"})}
+    assert asked_upstream(scripted, upstream, base(NATIVE) | {"tools": [tool]})["tools"] == [tool]
+
+
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_the_embedded_engine_does_what_the_chats_row_says(embedded: Service, row: ResponsesRow) -> None:
     reply = embedded.post(PATH, base(EMBEDDED) | ASKING[row.name] | earlier(embedded, EMBEDDED, row.name))
@@ -244,6 +277,7 @@ ITEMS: dict[str, list[dict[str, Any]]] = {
         {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": False, "reason": "MARK"},
     ],
     "item_reference": [{"type": "item_reference", "id": "msg_kept"}],
+    **{str(kind.__struct_config__.tag): [{"type": kind.__struct_config__.tag}] for kind in get_args(Hosted)},
 }
 
 
@@ -253,5 +287,9 @@ def test_a_model_is_told_of_an_item_what_the_page_says(bought: Service, upstream
     kept = {"id": "msg_kept", "role": "user", "content": "MARK"}
     assert bought.post("/v2/conversations", {"items": [kept]}).status == 200
     body = base(BOUGHT) | {"input": [*ITEMS[kind], {"role": "user", "content": "Hi"}]}
+    if word == "refused":
+        reply = bought.post(PATH, body)
+        assert (reply.status, reply.error["param"]) == (400, "input[0].type")
+        return
     assert word in {"told", "not told"}
     assert ("MARK" in json.dumps(asked_upstream(bought, upstream, body)["messages"])) == (word == "told")

@@ -19,7 +19,11 @@ TEXT_OR_ITEMS = "one of a string or array of objects"
 INPUT_PARTS = "'input_text', 'input_image', and 'input_file'"
 ITEM_TYPES = (
     "'message', 'function_call', 'function_call_output', 'custom_tool_call', 'custom_tool_call_output', 'reasoning', "
-    "'item_reference', 'compaction', 'mcp_list_tools', 'mcp_approval_request', 'mcp_approval_response', and 'mcp_call'"
+    "'item_reference', 'compaction', 'mcp_list_tools', 'mcp_approval_request', 'mcp_approval_response', 'mcp_call', "
+    "'additional_tools', 'apply_patch_call', 'apply_patch_call_output', 'code_interpreter_call', 'compaction_trigger', "
+    "'computer_call', 'computer_call_output', 'file_search_call', 'image_generation_call', 'local_shell_call', "
+    "'local_shell_call_output', 'program', 'program_output', 'shell_call', 'shell_call_output', 'tool_search_call', "
+    "'tool_search_output', and 'web_search_call'"
 )
 FULL: dict[str, Any] = {
     "model": "m",
@@ -118,7 +122,7 @@ FAULTS: list[tuple[dict[str, Any], str, str | None, str | None]] = [
     (item(role="user", content="x", name="n"), unknown("input[1].name"), "input[1].name", "unknown_parameter"),
     (item(role="user", content=5), wrong_type("input[1].content", TEXT_OR_ITEMS, "an integer"), "input[1].content",
      "invalid_type"),
-    (item(type="computer_call"), unsupported("computer_call", ITEM_TYPES), "input[1].type", "invalid_value"),
+    (item(type="cat_call"), unsupported("cat_call", ITEM_TYPES), "input[1].type", "invalid_value"),
     (item(type=5), wrong_type("input[1].type", "a string", "an integer"), "input[1].type", "invalid_type"),
     (item(type="function_call", call_id="c", name="f"), missing("input[1].arguments"), "input[1].arguments",
      "missing_required_parameter"),

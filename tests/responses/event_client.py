@@ -11,12 +11,18 @@ DELTAS = {
     "response.output_text": "text",
     "response.refusal": "refusal",
     "response.reasoning_text": "text",
+    "response.reasoning_summary_text": "text",
     "response.function_call_arguments": "arguments",
     "response.custom_tool_call_input": "input",
     "response.mcp_call_arguments": "arguments",
 }
 # What is not told in pieces stands in the item when it is done.
-WHOLE = {"mcp_list_tools": {"tools", "error"}, "mcp_call": {"output", "error"}}
+WHOLE = {
+    "mcp_list_tools": {"tools", "error"},
+    "mcp_call": {"output", "error"},
+    "reasoning": {"encrypted_content"},
+    "web_search_call": {"action"},
+}
 
 
 def fold_events(events: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -44,13 +50,17 @@ def _apply(event: dict[str, Any], output: list[dict[str, Any]]) -> None:
             later = {"status"} | WHOLE.get(built["type"], set())
             assert event["item"] == built | {name: event["item"][name] for name in later & event["item"].keys()}
             output[event["output_index"]] = event["item"]
-        case (("response.mcp_call" | "response.mcp_list_tools"), _, _):
+        case (("response.mcp_call" | "response.mcp_list_tools" | "response.web_search_call"), _, _):
             assert event["item_id"] == output[event["output_index"]]["id"]
         case "response.content_part", _, "added":
             content = output[event["output_index"]]["content"]
             assert event["content_index"] == len(content)
             content.append(event["part"])
-        case "response.content_part", _, "done":
+        case "response.reasoning_summary_part", _, "added":
+            summary = output[event["output_index"]]["summary"]
+            assert event["summary_index"] == len(summary)
+            summary.append(event["part"])
+        case (("response.content_part" | "response.reasoning_summary_part"), _, "done"):
             assert _place(event, output) == event["part"]
         case name, _, "delta":
             place = _place(event, output)
@@ -66,4 +76,6 @@ def _apply(event: dict[str, Any], output: list[dict[str, Any]]) -> None:
 
 def _place(event: dict[str, Any], output: list[dict[str, Any]]) -> dict[str, Any]:
     item = output[event["output_index"]]
+    if "summary_index" in event:
+        return item["summary"][event["summary_index"]]
     return item["content"][event["content_index"]] if "content_index" in event else item

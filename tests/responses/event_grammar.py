@@ -25,6 +25,16 @@ def part(events: str) -> str:
 
 MESSAGE = rf"\[message (({part('output_text')})|({part('refusal')}))+\]message "
 REASONING = rf"\[reasoning ({part('reasoning_text')})+\]reasoning "
+# Reasoning that only its server can read: of it, the summary is told, or nothing.
+SUMMARY = (
+    r"response\.reasoning_summary_part\.added "
+    rf"{argument('reasoning_summary_text')}response\.reasoning_summary_part\.done "
+)
+SEALED = rf"\[sealed ({SUMMARY})*\]sealed "
+SEARCH = (
+    r"\[web_search_call response\.web_search_call\.in_progress (response\.web_search_call\.searching )?"
+    r"(response\.web_search_call\.completed )?\]web_search_call "
+)
 FUNCTION = rf"\[function_call {argument('function_call_arguments')}\]function_call "
 CUSTOM = rf"\[custom_tool_call {argument('custom_tool_call_input')}\]custom_tool_call "
 LISTING = r"response\.mcp_list_tools"
@@ -33,7 +43,7 @@ QUESTION = r"\[mcp_approval_request \]mcp_approval_request "
 # A call of an MCP server stays open while others are told; that its two halves belong together, `_assert_halves` sees.
 CALL = rf"\[mcp_call response\.mcp_call\.in_progress {argument('mcp_call_arguments')}"
 CALL_END = r"(response\.mcp_call\.(completed|failed) )?\]mcp_call "
-ITEMS = rf"({MESSAGE}|{REASONING}|{FUNCTION}|{CUSTOM}|{LIST}|{QUESTION}|{CALL}|{CALL_END})*"
+ITEMS = rf"({MESSAGE}|{REASONING}|{SEALED}|{SEARCH}|{FUNCTION}|{CUSTOM}|{LIST}|{QUESTION}|{CALL}|{CALL_END})*"
 BEGINNING = r"response\.created (response\.queued )?"
 STREAM = re.compile(
     rf"{BEGINNING}(response\.in_progress {ITEMS}response\.(completed|incomplete|failed) |response\.failed )"
@@ -54,7 +64,10 @@ def assert_in_order(events: Sequence[dict[str, Any]], *, cancelled: bool = False
 
 def _word(event: dict[str, Any]) -> str:
     word = WORDS.get(event["type"], event["type"])
-    return word + event["item"]["type"] if "item" in event else word
+    if "item" not in event:
+        return word
+    is_sealed = event["item"]["type"] == "reasoning" and "content" not in event["item"]
+    return word + ("sealed" if is_sealed else event["item"]["type"])
 
 
 def _is_second_half(event: dict[str, Any]) -> bool:

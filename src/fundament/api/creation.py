@@ -24,6 +24,7 @@ from fundament.responses.fold import Event
 from fundament.responses.history import Json, history_of, kept
 from fundament.responses.ids import ids
 from fundament.responses.making import Making
+from fundament.responses.native import AnyMaking, NativeMaking
 from fundament.responses.references import with_items
 
 
@@ -50,11 +51,18 @@ class Listener(Protocol):
 
 
 async def begin(
-    desk: Desk, key: KeyRecord, request: ResponsesRequest, request_id: str, *, memory: "Memory | None" = None
+    desk: Desk,
+    key: KeyRecord,
+    request: ResponsesRequest,
+    request_id: str,
+    *,
+    body: Json | None,
+    memory: "Memory | None" = None,
 ) -> "Creation":
     """Admits a request and finds what came before it.
 
     Args:
+        body: the request as it came, for a server that speaks Responses; None has a chat asked in any case.
         memory: what the client's connection remembers of responses, if it does.
 
     Raises:
@@ -69,22 +77,25 @@ async def begin(
     new_id = ids(request_id)
     id = new_id("resp")
     created_at = int(time.time())
-    making = Making(
-        request,
-        history,
-        desk.upstreams[model.id],
-        id=id,
-        created_at=created_at,
-        new_id=new_id,
-        allow_private=desk.allow_private_addresses,
-    )
-    keeps_input = request.stored or request.conversation_id is not None or memory is not None
+    upstream = desk.upstreams[model.id]
+    is_native = body is not None and upstream.speaks_responses
+    goes_on = request.stored or request.conversation_id is not None or memory is not None
+    input = kept(request.items, new_id) if goes_on or is_native else []
+    making: AnyMaking
+    if body is not None and is_native:
+        reasons = goes_on and (upstream.reasons or request.reasoning is not None)
+        making = NativeMaking(
+            request, body, history, input, upstream, id=id, created_at=created_at, new_id=new_id, reasons=reasons
+        )
+    else:
+        private = desk.allow_private_addresses
+        making = Making(request, history, upstream, id=id, created_at=created_at, new_id=new_id, allow_private=private)
     stored = StoredResponse(
         id=id,
         owner=key.contract.id,
         created_at=created_at,
         response=making.fold.response,
-        input=kept(request.items, new_id) if keeps_input else [],
+        input=input,
         previous_response_id=request.previous_response_id,
         conversation_id=request.conversation_id,
     )
@@ -133,7 +144,7 @@ class Creation(Struct, frozen=True):
     request: ResponsesRequest
     history: list[Json]
     stored: StoredResponse
-    making: Making
+    making: AnyMaking
     metering: Metering
     new_id: Callable[[str], str]
     limit_lines: bytes

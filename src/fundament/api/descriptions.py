@@ -216,6 +216,9 @@ unless `store` is false, and `previous_response_id` or `conversation` goes on fr
 answer comes as server-sent events of type `ResponseEvent`, from `response.created` to `response.completed`, \
 `response.incomplete` or `response.failed`; there is no `[DONE]`. With `background`, the answer is the response as \
 `queued`, and it is made while nobody waits.
+
+Models whose servers speak Responses themselves also take those servers' tools (web search, code interpreter and so \
+on), and tell the events of these as OpenAI's API has them.
 """
 
 RETRIEVE = """\

@@ -24,7 +24,7 @@ from fundament.protocol.validation import checked
 from fundament.responses.background import Background
 from fundament.responses.events import obfuscated, padded, sse
 from fundament.responses.fold import Event
-from fundament.responses.making import Making
+from fundament.responses.native import AnyMaking
 from fundament.responses.pages import page_of
 from fundament.responses.resource import ENDED
 
@@ -44,7 +44,7 @@ class CreateResponse:
             body = await desk.body(scope, receive)
         except ClientLeft:
             return
-        creation = await begin(desk, key, responses.validate(body), scope["request_id"])
+        creation = await begin(desk, key, responses.validate(body), scope["request_id"], body=body)
         scope["connection"].tell(creation.limit_lines)
         if creation.request.background:
             await self._in_background(creation, send)
@@ -60,7 +60,7 @@ class CreateResponse:
                 await send_json(send, _encode(response))
 
     async def _in_background(self, creation: Creation, send: Send) -> None:
-        def settle(_: Making, failure: RequestError | None) -> None:
+        def settle(_: AnyMaking, failure: RequestError | None) -> None:
             creation.settle(failure)
 
         stored = creation.stored

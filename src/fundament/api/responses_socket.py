@@ -131,8 +131,9 @@ class Conversation:
         data: str | bytes = message.get("text") or message.get("bytes") or b""
         body = decode_object(data.encode() if isinstance(data, str) else data)
         generates = _check_event(body)
-        request = responses.validate({**body, "stream": True})
-        creation = await begin(self._desk, key, request, new_request_id(), memory=self._memory)
+        body = {**body, "stream": True}
+        request = responses.validate(body)
+        creation = await begin(self._desk, key, request, new_request_id(), body=body, memory=self._memory)
         self._frames.padded = creation.padded
         if generates:
             await creation.stream(self, self._frames)

@@ -4,7 +4,7 @@ It knows every type that the document shows and nothing of operations. The words
 """
 
 import re
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from msgspec import Struct
@@ -15,6 +15,7 @@ from fundament.protocol.chat import ChatRequest
 from fundament.protocol.completions import CompletionRequest
 from fundament.protocol.responses import CompactRequest, ResponsesRequest
 from fundament.protocol.responses_events import ResponseEvent
+from fundament.protocol.responses_items import Hosted
 
 Json = dict[str, Any]
 
@@ -44,6 +45,7 @@ _TYPES: tuple[type[Struct], ...] = (
     responses_answers.DeletedConversation,
 )
 _MAY_LACK_TYPE = ("Message", "ItemReference")  # `protocol/responses.py` tells them apart without it
+_HOSTED = tuple(kind.__name__ for kind in get_args(Hosted))  # whose fields are not checked
 _QUALIFIED = re.compile(rb"fundament\.protocol\.(\w+)\.(\w+)")
 
 
@@ -52,6 +54,8 @@ def schemas() -> Json:
     found = _found()
     for name in _MAY_LACK_TYPE:
         found[name]["required"].remove("type")
+    for name in _HOSTED:
+        found[name]["properties"] = {"type": found[name]["properties"]["type"]}
     for name, schema in found.items():
         schema.pop("description", None)  # docstrings are for who reads the code
         if "title" in schema:

@@ -34,6 +34,8 @@ def request_for(profile: Profile, call: Call, model: str) -> dict[str, Any]:
         InvalidRequest: a parameter that nobody behind this model would read, by name.
     """
     body = call.body
+    if call.kind == "responses":  # made for a server that speaks it, by `responses/native.py`
+        return {**body, "model": model}
     unknown = body.keys() - KNOWN[call.kind]
     if unknown and not profile.forwards_unknown:
         unknown -= (profile.honoured or {}).get(call.kind, frozenset())

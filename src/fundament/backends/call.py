@@ -16,7 +16,7 @@ class Call(Struct, frozen=True, kw_only=True):
     wants the usage chunk of its stream.
     """
 
-    kind: Literal["chat", "completions"]
+    kind: Literal["chat", "completions", "responses"]
     body: Mapping[str, Any]
     model: str
     stream: bool
@@ -33,11 +33,15 @@ class Call(Struct, frozen=True, kw_only=True):
 
     @property
     def path(self) -> str:
-        return "/chat/completions" if self.kind == "chat" else "/completions"
+        return "/chat/completions" if self.kind == "chat" else f"/{self.kind}"
 
 
 class Answer(Protocol):
-    """An answer that is under way. `usage` is final once the answer is; before, it is what is known so far."""
+    """An answer that is under way. `usage` is final once the answer is; before, it is what is known so far.
+
+    Of a call of the kind `responses`, the events come as they are: who reads them takes the usage from them and says
+    when the last one is there (`complete`).
+    """
 
     complete: bool
 
@@ -53,7 +57,7 @@ class Answer(Protocol):
         ...
 
     async def read(self) -> bytes:
-        """The next server-sent events, whole ones only; b"" after `data: [DONE]`.
+        """The next server-sent events, whole ones only; b"" when the answer is complete, as after `data: [DONE]`.
 
         Raises:
             RequestError: the backend failed, before or after the first event.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-Kind = Literal["chat", "completions"]
+Kind = Literal["chat", "completions", "responses"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +48,12 @@ class Profile:
         defaults: values for parameters that the request leaves out, where the server's own differ from OpenAI's.
         always: what is sent with every request.
         refused: parameters that it would ignore in silence, or answer in another shape: refused by name. Of both kinds
-            or of none.
+            (chats, completions) or of none.
         roles: what a message's role is called there, where it differs.
         thoughts: the key of a model's thoughts in its answers; the client's is `reasoning_content`.
         wordings: its errors that are the caller's fault; the first that is found counts.
+        speaks_responses: it has a Responses API of its own, which is asked in place of a chat.
+        reasons: is found in the names of models that encrypt their reasoning, so that it can be sent back.
     """
 
     name: str
@@ -72,6 +74,8 @@ class Profile:
     roles: Mapping[str, str] = field(default_factory=dict[str, str])
     thoughts: str = "reasoning_content"
     wordings: tuple[Wording, ...] = ()
+    speaks_responses: bool = False
+    reasons: re.Pattern[str] | None = None
 
 
 _SAMPLING = frozenset(
@@ -116,6 +120,8 @@ EMBEDDED = Profile(
 
 OPENAI = Profile(
     name="openai",
+    speaks_responses=True,
+    reasons=re.compile(r"^(o\d|codex|computer-use|gpt-([5-9]|[12]\d)(?!.*\bchat\b))"),
     wordings=(
         Wording(
             pattern=re.compile(

@@ -178,6 +178,18 @@ class RelayedAnswer:
         return b"".join(kept)
 
 
+class ResponsesAnswer(RelayedAnswer):
+    """The answer of a server that speaks Responses: whole events as they come, until its reader calls it complete."""
+
+    async def whole(self) -> bytes:
+        body = await self._response.read()
+        self.complete = True
+        return body
+
+    def _put_right(self, events: bytes) -> bytes:
+        return events
+
+
 def _renamed(data: bytes, thoughts: bytes) -> bytes:
     """With the client's key for thoughts; a server that sends both keys, as some versions do, is left alone."""
     if thoughts not in data or _THOUGHTS in data:

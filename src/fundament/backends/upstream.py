@@ -12,7 +12,7 @@ from fundament.backends.embedded import engine_request, readers_of
 from fundament.backends.gate import Gate
 from fundament.backends.profiles import Profile
 from fundament.backends.refusal import owned, refusal
-from fundament.backends.relay import RelayedAnswer
+from fundament.backends.relay import RelayedAnswer, ResponsesAnswer
 from fundament.backends.translate import TranslatedAnswer
 from fundament.errors import ContextLengthExceeded, InvalidRequest, RequestError
 from fundament.protocol.completions import Prompt, prompts_of
@@ -102,10 +102,22 @@ class Upstream:
         def on_close() -> None:
             self.gate.leave(places)
 
+        if call.kind == "responses":
+            return ResponsesAnswer(call, response, refused, on_close)
         if not own:
             return RelayedAnswer(call, response, refused, on_close, thoughts=self.profile.thoughts)
         readers = readers_of(self.profile, call, grammar, echo)
         return TranslatedAnswer(call, response, self._fingerprint, refused, on_close, readers=readers)
+
+    @property
+    def speaks_responses(self) -> bool:
+        """Whether calls of the kind `responses` may be opened."""
+        return self.profile.speaks_responses
+
+    @property
+    def reasons(self) -> bool:
+        """Whether the model is known to encrypt its reasoning, so that it can be sent back."""
+        return self.profile.reasons is not None and self.profile.reasons.search(self._model) is not None
 
     async def count(self, call: Call) -> int:
         """How many tokens the prompt of a chat has.
@@ -167,4 +179,4 @@ class Upstream:
 
 
 def _prompt_field(call: Call) -> str:
-    return "messages" if call.kind == "chat" else "prompt"
+    return {"chat": "messages", "completions": "prompt", "responses": "input"}[call.kind]

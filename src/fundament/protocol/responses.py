@@ -4,7 +4,7 @@ It knows what is well-formed; what the translation to a chat honours is known by
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast, get_args
 
 from msgspec import UNSET, Meta, UnsetType
 
@@ -21,6 +21,7 @@ from fundament.protocol.messages import Closed
 from fundament.protocol.responses_items import (
     CustomToolCallOutput,
     FunctionCallOutput,
+    Hosted,
     InputFile,
     InputImage,
     InputText,
@@ -43,6 +44,7 @@ Include = Literal[
     "reasoning.encrypted_content",
     "message.output_text.logprobs",
 ]
+_HOSTED = frozenset(str(item.__struct_config__.tag) for item in get_args(Hosted))
 ServiceTier = Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"]
 
 
@@ -75,7 +77,7 @@ class StreamOptions(Closed):
 
 
 class ResponsesRequest(Closed):
-    """The parameters. What nobody here could honour is loosely typed: it is refused by name further on."""
+    """The parameters. What only some servers honour is loosely typed: it is refused by name further on, or passed."""
 
     model: str
     input: str | list[Item] | None = None
@@ -190,7 +192,10 @@ def parse_items(items: Sequence[Mapping[str, Any]]) -> list[Item]:
 
 
 def with_item_types(body: Mapping[str, Any], field: str) -> Mapping[str, Any]:
-    """`body` with the type of each item in `field`: a message and a reference may leave it out."""
+    """`body` with the type of each item in `field`: a message and a reference may leave it out.
+
+    A `HostedItem` has its own fields one level deeper, where no type takes them away.
+    """
     items = body.get(field)
     if not isinstance(items, list):
         return body
@@ -201,8 +206,9 @@ def _with_type(item: object) -> object:
     if not isinstance(item, dict):
         return item
     fields = cast("dict[str, Any]", item)
-    if fields.get("type") is not None:
-        return fields
+    if (kind := fields.get("type")) is not None:
+        hosted = isinstance(kind, str) and kind in _HOSTED
+        return {"type": kind, "id": fields.get("id"), "fields": fields} if hosted else fields
     if "role" in fields:
         return {**fields, "type": "message"}
     return {**fields, "type": "item_reference"} if fields.keys() <= {"type", "id"} and fields.get("id") else fields
@@ -215,7 +221,7 @@ def _check_combinations(request: ResponsesRequest) -> None:
             "'conversation'.",
             code="mutually_exclusive_parameters",
         )
-    if not request.input and request.previous_response_id is None and request.conversation is None:
+    if not request.input and not any((request.previous_response_id, request.conversation, request.prompt)):
         raise InvalidRequest(
             "One of 'input', 'previous_response_id' or 'conversation' must be provided.",
             param="input",

@@ -15,6 +15,7 @@ from fundament.protocol.responses_items import (
     CustomToolCallOutput,
     FunctionCall,
     FunctionCallOutput,
+    Hosted,
     InputFile,
     InputImage,
     InputText,
@@ -27,7 +28,7 @@ from fundament.protocol.responses_items import (
     Reasoning,
     SummaryText,
 )
-from fundament.protocol.responses_tools import CustomTool, FunctionTool, McpTool, ToolChoice
+from fundament.protocol.responses_tools import Tool, ToolChoice
 
 ResponseStatus = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 
@@ -94,6 +95,7 @@ OutputItem = (
     | McpListTools
     | McpCall
     | McpApprovalRequest
+    | Hosted
 )
 
 
@@ -156,7 +158,7 @@ class Response(Struct):
     temperature: float
     text: TextOptions
     tool_choice: ToolChoice
-    tools: list[FunctionTool | CustomTool | McpTool]
+    tools: list[Tool]
     top_logprobs: int
     top_p: float
     truncation: Literal["auto", "disabled"]
@@ -202,6 +204,7 @@ KeptItem = (
     | McpApprovalRequest
     | McpApprovalResponse
     | McpCall
+    | Hosted
 )
 
 

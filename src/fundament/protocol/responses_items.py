@@ -1,12 +1,13 @@
 """The items of the Responses API, as a request has them: messages, calls and their results, reasoning, MCP's items.
 
 It knows shapes and names, by OpenAI's `InputItem` and Open Responses' `ItemParam`; items that an answer had are taken
-back as they were. What an item means to a model is known by `responses/messages.py`.
+back as they were. Items of tools that OpenAI's own servers know (`HostedItem`) are known by name only. What an item
+means to a model is known by `responses/messages.py` and `responses/native_input.py`.
 """
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from fundament.protocol.messages import Closed
 
@@ -150,6 +151,105 @@ class McpCall(Closed, tag_field="type", tag="mcp_call"):
     status: Literal["in_progress", "completed", "incomplete", "calling", "failed"] | None = None
 
 
+class HostedItem(Struct):
+    """An item that only a server with OpenAI's own tools understands. `fields` are all that it has, unchecked."""
+
+    id: str | None = None
+    fields: dict[str, Any] = {}
+
+
+class AdditionalToolsItem(HostedItem, tag_field="type", tag="additional_tools"):
+    pass
+
+
+class ApplyPatchCall(HostedItem, tag_field="type", tag="apply_patch_call"):
+    pass
+
+
+class ApplyPatchCallOutput(HostedItem, tag_field="type", tag="apply_patch_call_output"):
+    pass
+
+
+class CodeInterpreterCall(HostedItem, tag_field="type", tag="code_interpreter_call"):
+    pass
+
+
+class CompactionTriggerItem(HostedItem, tag_field="type", tag="compaction_trigger"):
+    pass
+
+
+class ComputerCall(HostedItem, tag_field="type", tag="computer_call"):
+    pass
+
+
+class ComputerCallOutput(HostedItem, tag_field="type", tag="computer_call_output"):
+    pass
+
+
+class FileSearchCall(HostedItem, tag_field="type", tag="file_search_call"):
+    pass
+
+
+class ImageGenerationCall(HostedItem, tag_field="type", tag="image_generation_call"):
+    pass
+
+
+class LocalShellCall(HostedItem, tag_field="type", tag="local_shell_call"):
+    pass
+
+
+class LocalShellCallOutput(HostedItem, tag_field="type", tag="local_shell_call_output"):
+    pass
+
+
+class ProgramItem(HostedItem, tag_field="type", tag="program"):
+    pass
+
+
+class ProgramOutput(HostedItem, tag_field="type", tag="program_output"):
+    pass
+
+
+class ShellCall(HostedItem, tag_field="type", tag="shell_call"):
+    pass
+
+
+class ShellCallOutput(HostedItem, tag_field="type", tag="shell_call_output"):
+    pass
+
+
+class ToolSearchCall(HostedItem, tag_field="type", tag="tool_search_call"):
+    pass
+
+
+class ToolSearchOutput(HostedItem, tag_field="type", tag="tool_search_output"):
+    pass
+
+
+class WebSearchCall(HostedItem, tag_field="type", tag="web_search_call"):
+    pass
+
+
+Hosted = (
+    AdditionalToolsItem
+    | ApplyPatchCall
+    | ApplyPatchCallOutput
+    | CodeInterpreterCall
+    | CompactionTriggerItem
+    | ComputerCall
+    | ComputerCallOutput
+    | FileSearchCall
+    | ImageGenerationCall
+    | LocalShellCall
+    | LocalShellCallOutput
+    | ProgramItem
+    | ProgramOutput
+    | ShellCall
+    | ShellCallOutput
+    | ToolSearchCall
+    | ToolSearchOutput
+    | WebSearchCall
+)
 Item = (
     Message
     | FunctionCall
@@ -163,4 +263,5 @@ Item = (
     | McpApprovalRequest
     | McpApprovalResponse
     | McpCall
+    | Hosted
 )

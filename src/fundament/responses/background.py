@@ -23,7 +23,7 @@ from fundament.protocol.usage import Usage
 from fundament.responses.events import event_of, sse
 from fundament.responses.fold import Event
 from fundament.responses.ids import request_id_of
-from fundament.responses.making import Making
+from fundament.responses.native import AnyMaking
 from fundament.responses.resource import ENDED, Json
 from fundament.responses.retelling import Retelling
 
@@ -34,13 +34,13 @@ FLUSH_S = 0.1
 FOLLOW_S = 0.1
 ORPHANS_A_LOOK = 50
 
-Settle = Callable[[Making, RequestError | None], None]
+Settle = Callable[[AnyMaking, RequestError | None], None]
 
 
 class Job:
     """A response that is being made here. `events` are all so far, as they are sent, with their numbers."""
 
-    def __init__(self, stored: StoredResponse, making: Making) -> None:
+    def __init__(self, stored: StoredResponse, making: AnyMaking) -> None:
         self.stored = stored
         self.making = making
         self.events: list[tuple[int, bytes]] = []
@@ -81,7 +81,7 @@ class Background:
         self._closing = False
         self._log: Any = structlog.get_logger(__name__)
 
-    async def start(self, stored: StoredResponse, making: Making, settle: Settle) -> Job:
+    async def start(self, stored: StoredResponse, making: AnyMaking, settle: Settle) -> Job:
         """Keeps the response as queued and begins to make it.
 
         Args:

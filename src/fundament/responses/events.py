@@ -36,7 +36,7 @@ def obfuscated(event: dict[str, Any]) -> dict[str, Any]:
     Other events are given back as they are. The measure is OpenAI's own: who sees the sizes of encrypted packets could
     otherwise guess the words (`ResponseStreamOptions.include_obfuscation` of its document).
     """
-    if not event["type"].endswith(".delta"):
+    if not event["type"].endswith(".delta") or not isinstance(event.get("delta"), str):
         return event
     missing = -len(event["delta"]) % _PADDED_LENGTH
     return {**event, "obfuscation": secrets.token_urlsafe(_PADDED_LENGTH)[:missing]}

@@ -3,15 +3,16 @@
 It knows where items come from and how they are kept and listed; what they mean to a model is known by `messages.py`.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, get_args
 
 import msgspec
 
 from fundament.errors import NotFound
 from fundament.gateway.state import StateStore
 from fundament.protocol.responses import ResponsesRequest, parse_items
-from fundament.protocol.responses_items import Item, ItemReference
+from fundament.protocol.responses_items import HostedItem, Item, ItemReference
 
 Json = dict[str, Any]
 _PREFIXES = {
@@ -24,6 +25,13 @@ _PREFIXES = {
     "compaction": "cmp",
     "mcp_approval_response": "mcpr",
 }
+_FIELDS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        str(kind.__struct_config__.tag): frozenset((*kind.__struct_encode_fields__, "type"))
+        for kind in get_args(Item)
+        if not issubclass(kind, HostedItem)
+    }
+)
 _WITH_STATUS = frozenset(_PREFIXES) - {"reasoning", "compaction", "mcp_approval_response"}
 
 
@@ -55,10 +63,20 @@ def conversation_not_found(id: str) -> NotFound:
 
 
 def typed(items: Sequence[Json]) -> list[Item]:
-    """Kept items as a chat is made of them; what was broken off in the middle says nothing to a model."""
+    """Kept items as a chat is made of them; what was broken off in the middle says nothing to a model.
+
+    Neither does what only OpenAI's own servers understand: an answer of theirs may be gone on from with any model.
+    """
     if not items:
         return []
-    return parse_items([item for item in items if item.get("type") != "function_call" or _is_whole(item)])
+    known = [_known_part(item) for item in items if item.get("type") != "function_call" or _is_whole(item)]
+    return [item for item in parse_items([item for item in known if item]) if not isinstance(item, HostedItem)]
+
+
+def _known_part(item: Json) -> Json:
+    """The item without fields that are new to this service; empty if its type is."""
+    known = _FIELDS.get(item.get("type", ""))
+    return {} if known is None else {name: value for name, value in item.items() if name in known}
 
 
 def _is_whole(call: Json) -> bool:
@@ -71,6 +89,8 @@ def kept(items: Sequence[Item], new_id: Callable[[str], str]) -> list[Json]:
 
 
 def _kept(item: Item, new_id: Callable[[str], str]) -> Json:
+    if isinstance(item, HostedItem):
+        return {**item.fields, "id": item.id or new_id("item")}
     fields: Json = msgspec.to_builtins(item)
     kind: str = fields["type"]
     shown: Json = {"id": None, **fields}

@@ -13,6 +13,7 @@ from fundament.protocol.responses_items import (
     CustomToolCallOutput,
     FunctionCall,
     FunctionCallOutput,
+    HostedItem,
     InputFile,
     InputImage,
     InputText,
@@ -74,6 +75,12 @@ class Chat:
             case Compaction():
                 self._assistant = None
                 self._turns.append([{"role": "user", "content": told(item.encrypted_content, path)}])
+            case HostedItem():
+                raise InvalidRequest(
+                    f"Unsupported item type: '{item.fields['type']}'. A chat cannot be told of it.",
+                    param=f"{path}.type",
+                    code="unsupported_value",
+                )
             case ItemReference():
                 pass  # `references.py` left it, because what it names is in the history
 

@@ -20,21 +20,26 @@ class Treatment:
         chat: the chat's name for it, if it is passed.
         why: the reason, where the word does not say it.
         taken: values of a refused one that ask for nothing.
+        native: what a server that speaks Responses itself gets of it: it is `passed`; `served` here, as for a chat;
+            or has `no effect`.
     """
 
     word: Literal["passed", "translated", "served", "no effect", "refused"]
     chat: str = ""
     why: str = ""
     taken: tuple[Any, ...] = ()
+    native: Literal["passed", "served", "no effect"] = "passed"
 
 
 _TRANSLATED = Treatment("translated")
-_SERVED = Treatment("served")
+_SERVED = Treatment("served", native="served")
 
 TREATMENTS: Mapping[str, Treatment] = MappingProxyType(
     {
         "background": _SERVED,
-        "client_metadata": Treatment("no effect", why="what OpenAI's own agents tell about themselves"),
+        "client_metadata": Treatment(
+            "no effect", why="what OpenAI's own agents tell about themselves", native="no effect"
+        ),
         "context_management": Treatment("refused", why="a conversation is compacted by `POST /responses/compact`"),
         "conversation": _SERVED,
         "frequency_penalty": Treatment("passed", "frequency_penalty"),
@@ -42,7 +47,7 @@ TREATMENTS: Mapping[str, Treatment] = MappingProxyType(
         "input": _TRANSLATED,
         "instructions": _TRANSLATED,
         "max_output_tokens": Treatment("passed", "max_completion_tokens"),
-        "max_tool_calls": _SERVED,
+        "max_tool_calls": Treatment("served"),
         "metadata": _SERVED,
         "model": Treatment("passed", "model"),
         "moderation": Treatment("refused", why="there is no moderation"),
@@ -74,7 +79,7 @@ TREATMENTS: Mapping[str, Treatment] = MappingProxyType(
         "tools": _TRANSLATED,
         "top_logprobs": _TRANSLATED,
         "top_p": Treatment("passed", "top_p"),
-        "truncation": _SERVED,
+        "truncation": Treatment("served"),
         "user": Treatment("passed", "user"),
     }
 )

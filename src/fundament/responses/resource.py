@@ -10,10 +10,20 @@ import msgspec
 
 from fundament.errors import RemoteServerFailure, RequestError
 from fundament.protocol.responses import ResponsesRequest, TextOptions
-from fundament.protocol.usage import Usage
+from fundament.protocol.usage import CompletionDetails, PromptDetails, Usage
 from fundament.responses.tools import shown_tools
 
 Json = dict[str, Any]
+
+
+class _ResponseUsage(msgspec.Struct):
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    input_tokens_details: PromptDetails | None = None
+    output_tokens_details: CompletionDetails | None = None
+
+
 ENDED = frozenset({"completed", "incomplete", "failed", "cancelled"})
 
 
@@ -58,6 +68,22 @@ def shown_usage(usage: Usage) -> Json:
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.total_tokens,
     }
+
+
+def read_usage(usage: Any) -> Usage:
+    """OpenAI's `ResponseUsage` as a chat's usage.
+
+    Raises:
+        ValueError: it has wrong types.
+    """
+    read = msgspec.convert(usage, _ResponseUsage)
+    return Usage(
+        prompt_tokens=read.input_tokens,
+        completion_tokens=read.output_tokens,
+        total_tokens=read.total_tokens or read.input_tokens + read.output_tokens,
+        prompt_tokens_details=read.input_tokens_details,
+        completion_tokens_details=read.output_tokens_details,
+    )
 
 
 def shown_error(failure: RequestError) -> Json:

@@ -111,6 +111,11 @@ def shown_tools(tools: Sequence[Tool]) -> list[Json]:
     return [_shown_tool(tool) for tool in tools]
 
 
+def without_secrets(tool: Mapping[str, Any]) -> Json:
+    """A tool as it may be shown: credentials for MCP servers are neither kept nor told."""
+    return {name: value for name, value in tool.items() if name not in _SECRETS}
+
+
 def is_strict(tool: FunctionTool) -> bool:
     """Whether arguments are held to the schema: as the request says, or else if the schema is made for it.
 
@@ -211,7 +216,7 @@ def _shown_tool(tool: Tool) -> Json:
     fields: Json = msgspec.to_builtins(tool)
     if isinstance(tool, McpTool) and tool.server_url is not None:
         fields["server_url"] = _without_path(tool.server_url)
-    return {name: value for name, value in fields.items() if name not in _SECRETS}
+    return without_secrets(fields)
 
 
 def _without_path(url: str) -> str:
