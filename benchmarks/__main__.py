@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from benchmarks import UnmeasurableError, gateway, install, model, report, responses, translation
+from benchmarks import UnmeasurableError, gateway, install, ledger, limits, model, report, responses, translation
 from benchmarks.figures import Outcome
 from benchmarks.rounds import Company
 
@@ -19,8 +19,10 @@ _CASES: dict[str, Callable[[bool], Outcome]] = {
     "streams": lambda quick: gateway.streams(gateway.QUICK if quick else gateway.FULL),
     "latency": lambda quick: gateway.latency(gateway.QUICK if quick else gateway.FULL),
     "memory": lambda quick: gateway.memory(gateway.QUICK if quick else gateway.FULL),
+    "limits": lambda quick: limits.limits(gateway.QUICK if quick else gateway.FULL),
     "responses": lambda quick: responses.responses(gateway.QUICK if quick else gateway.FULL),
     "translation": lambda quick: translation.translation(3 if quick else 9),
+    "ledger": lambda quick: ledger.ledger(gateway.QUICK if quick else gateway.FULL),
     "model": lambda quick: model.model(model.QUICK if quick else model.FULL),
 }
 

@@ -140,6 +140,14 @@ def wait_until_ready(process: Process, port: int, path: str, timeout_s: float) -
     raise process.failure(f"was not ready within {timeout_s:.0f} s")
 
 
+def command_of(pid: int) -> bytes:
+    """The command line of a process, its arguments with NUL between; empty when it is gone."""
+    try:
+        return (Path("/proc") / str(pid) / "cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
 def memory_bytes(pid: int) -> int:
     """Resident set of one process."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

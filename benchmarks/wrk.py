@@ -44,6 +44,7 @@ class Load:
     answers_per_s: float
     answers: int
     p50_ms: float
+    p99_ms: float
     busy: float
 
 
@@ -85,10 +86,13 @@ class Wrk:
 def _read(name: str, done: subprocess.CompletedProcess[str], busy: float) -> Load:
     rate = re.search(r"^Requests/sec:\s+([\d.]+)", done.stdout, re.MULTILINE)
     count = re.search(r"^\s+(\d+) requests in ", done.stdout, re.MULTILINE)
-    median = re.search(r"^\s+50%\s+([\d.]+)(us|ms|s)\s*$", done.stdout, re.MULTILINE)
+    median, late = (
+        re.search(rf"^\s+{share}%\s+([\d.]+)(us|ms|s)\s*$", done.stdout, re.MULTILINE) for share in (50, 99)
+    )
     trouble = _TROUBLE.search(done.stdout)
     if trouble:
         raise UnmeasurableError(f"{name} answered wrongly under load: {trouble[1]}")
-    if done.returncode or not (rate and count and median) or count[1] == "0":
+    if done.returncode or not (rate and count and median and late) or count[1] == "0":
         raise UnmeasurableError(f"wrk has no result for {name}:\n{done.stdout}{done.stderr}")
-    return Load(float(rate[1]), int(count[1]), float(median[1]) * _UNIT_MS[median[2]], busy)
+    p50_ms, p99_ms = (float(found[1]) * _UNIT_MS[found[2]] for found in (median, late))
+    return Load(float(rate[1]), int(count[1]), p50_ms, p99_ms, busy)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 from catalogues import UPSTREAM_ENVIRONMENT, embedded_config, scripted_config
+from counter_stores import RedisServer
 from databases import PostgreSQL
 from fundament.engine import weights
 from fundament.errors import WeightsError
@@ -54,6 +55,23 @@ def postgresql(lacking: Callable[[str], NoReturn]) -> Iterator[PostgreSQL]:
         lacking("a PostgreSQL server")
     with server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def running_redis(lacking: Callable[[str], NoReturn]) -> Iterator[RedisServer]:
+    try:
+        server = RedisServer()
+    except FileNotFoundError:
+        lacking("a Redis server")
+    with server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(running_redis: RedisServer) -> RedisServer:
+    """A running Redis server with nothing in it."""
+    running_redis.ask("FLUSHALL")
+    return running_redis
 
 
 @pytest.fixture(scope="session")

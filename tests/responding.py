@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from booked import records
 from responses.event_client import fold_events
 from responses.event_grammar import assert_in_order
 from scripted_answers import DONE, Answer, chat_events, encode, event, json_answer, sse_answer, usage
@@ -94,7 +95,7 @@ def whole_stream(events: Iterable[Json], *, cancelled: bool = False) -> list[Jso
 
 def resumed(service: Service, id: str, after: int | None = None) -> list[Json]:
     """The events of a response that is made in the background, until its end."""
-    query = "stream=true" if after is None else f"stream=true&starting_after={after}"
+    query = "stream=true&include_obfuscation=false" + ("" if after is None else f"&starting_after={after}")
     with service.send("GET", f"{PATH}/{id}?{query}") as exchange:
         assert exchange.status == 200, exchange.read()
         return list(read_events(exchange.events()))
@@ -176,6 +177,4 @@ def _body(object_name: str, choice: Json) -> Json:
 def usage_records(service: Service, response_id: str) -> list[Json]:
     """The records of the request that made a response."""
     request_id = f"req_{response_id.partition('_')[2][:32]}"
-    lines = [line for file in (service.data / "usage").iterdir() for line in file.read_bytes().splitlines()]
-    records = [{"outcome": "failed"} | json.loads(line) for line in lines]  # what is by default is left out of a line
-    return [record for record in records if record["request_id"] == request_id]
+    return [record for record in records(service) if record["request_id"] == request_id]

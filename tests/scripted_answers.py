@@ -141,10 +141,14 @@ def event(data: object) -> bytes:
 DONE = b"data: [DONE]\n\n"
 
 
-def chat_answer(content: str, *, model: str = MODEL, finish_reason: str = "stop") -> Answer:
+def chat_answer(
+    content: str, *, model: str = MODEL, finish_reason: str = "stop", prompt_tokens: int = 9, cached_tokens: int = 0
+) -> Answer:
     message = {"role": "assistant", "content": content, "refusal": None, "annotations": []}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
-    return json_answer(_body("chat.completion", model, [choice], usage=usage(9, len(content))))
+    counted = usage(prompt_tokens, len(content))
+    counted["prompt_tokens_details"]["cached_tokens"] = cached_tokens
+    return json_answer(_body("chat.completion", model, [choice], usage=counted))
 
 
 def chat_events(

@@ -294,10 +294,14 @@ class Service:
             check=False,
         )
 
-    def create_key(self, name: str) -> str:
-        done = self.command("keys", "create", "--name", name)
+    def create_key(self, name: str, *options: str) -> str:
+        done = self.command("keys", "create", "--name", name, *options)
         assert done.returncode == 0, done.stderr
         return done.stdout.removesuffix("\n")
+
+    def create_contract(self, name: str, plan: str = "unlimited") -> None:
+        done = self.command("contracts", "create", "--name", name, "--plan", plan)
+        assert done.returncode == 0, done.stderr
 
     @cached_property
     def key(self) -> str:
@@ -329,7 +333,11 @@ class Service:
         if key is not None:
             sent["Authorization"] = f"Bearer {self.key if key == 'its own' else key}"
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
-        connection.request(method, path, data, sent | dict(headers or {}))
+        try:
+            connection.request(method, path, data, sent | dict(headers or {}))
+        except OSError:  # the service is gone
+            connection.close()
+            raise
         return Exchange(connection)
 
     def request(self, method: str, path: str, body: object = None, **options: Any) -> Reply:

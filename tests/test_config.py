@@ -75,7 +75,7 @@ def test_the_origin_of_a_setting_in_a_table_of_a_list_is_its_own(file: Path) -> 
     assert origins["models[0].upstreams[0].queue"] == "default"
 
 
-def test_every_setting_outside_models_can_come_from_the_environment(file: Path) -> None:
+def test_every_setting_outside_models_and_plans_can_come_from_the_environment(file: Path) -> None:
     given = {
         "server.host": "::1",
         "server.port": "0",
@@ -85,15 +85,22 @@ def test_every_setting_outside_models_can_come_from_the_environment(file: Path) 
         "server.max_body_bytes": "10",
         "server.log_level": "debug",
         "storage.database": "postgresql://u@h/d",
+        "storage.counters": "redis://h/0",
+        "storage.on_counters_failure": "allow",
         "storage.responses_days": "7",
+        "storage.usage_days": "8",
         "tools.allow_private_addresses": "True",
+        "billing.currency": "CHF",
+        "admin.port": "8081",
+        "admin.host": "::1",
+        "admin.key_env": "MY_ADMIN_KEY",
     }
     environ = {f"FUNDAMENT_{name.replace('.', '_').upper()}": value for name, value in given.items()}
 
     loaded = load(environ=environ)
 
     assert {name: str(value) for name, value in settings(loaded.config).items() if name in given} == given
-    assert given.keys() == {name for name in loaded.origins if not name.startswith("models")}
+    assert given.keys() == {name for name in loaded.origins if not name.startswith(("models", "plans"))}
 
 
 def test_the_file_is_the_flag_then_the_variable_then_the_working_directory(file: Path, tmp_path: Path) -> None:
@@ -353,8 +360,11 @@ def documented(heading: str) -> dict[str, str]:
     [
         ("[server]", configuration.ServerConfig),
         ("[storage]", configuration.StorageConfig),
+        ("[admin]", configuration.AdminConfig),
         ("[[models]]", configuration.ModelConfig),
         ("[[models.upstreams]]", configuration.UpstreamConfig),
+        ("[plans.NAME]", configuration.PlanConfig),
+        ("[[plans.NAME.limits]]", configuration.LimitConfig),
     ],
 )
 def test_the_documentation_has_every_setting_with_its_default(heading: str, struct: type[msgspec.Struct]) -> None:
@@ -369,7 +379,7 @@ def test_the_documentation_has_every_setting_with_its_default(heading: str, stru
 def test_the_documentation_has_every_section() -> None:
     headings = re.findall(r"^## `\[+([\w.]+)\]+`$", DOCUMENTATION, flags=re.MULTILINE)
 
-    assert headings == [*Config.__struct_fields__, "models.upstreams"]
+    assert {heading.split(".")[0] for heading in headings} == set(Config.__struct_fields__)
 
 
 def test_the_example_of_the_documentation_loads(file: Path) -> None:

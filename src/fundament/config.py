@@ -16,7 +16,16 @@ import msgspec
 from msgspec import Struct, inspect
 
 from fundament.errors import ConfigError
-from fundament.settings import Config, ModelConfig, ServerConfig, StorageConfig, ToolsConfig
+from fundament.settings import (
+    AdminConfig,
+    BillingConfig,
+    Config,
+    ModelConfig,
+    PlanConfig,
+    ServerConfig,
+    StorageConfig,
+    ToolsConfig,
+)
 
 
 class LoadedConfig(Struct, frozen=True, kw_only=True):
@@ -98,7 +107,13 @@ def _variables() -> dict[str, tuple[str, type]]:
     """Name of each variable that sets a value, with the setting's dotted name and type."""
     variables = {
         f"FUNDAMENT_{section}_{field.name}".upper(): (f"{section}.{field.name}", field.type)
-        for section, struct in (("server", ServerConfig), ("storage", StorageConfig), ("tools", ToolsConfig))
+        for section, struct in (
+            ("server", ServerConfig),
+            ("storage", StorageConfig),
+            ("tools", ToolsConfig),
+            ("billing", BillingConfig),
+            ("admin", AdminConfig),
+        )
         for field in msgspec.structs.fields(struct)
     }
     return {**variables, "FUNDAMENT_DATA_DIR": variables["FUNDAMENT_SERVER_DATA_DIR"]}
@@ -120,12 +135,14 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, object
 
 def _refuse_unknown_variables(environ: Mapping[str, str], config: Config) -> None:
     keys = {upstream.api_key_env for model in config.models for upstream in model.upstreams}
+    keys.add(config.admin.key_env)
     known = {*_variables(), "FUNDAMENT_CONFIG"}
     for variable in sorted(environ):
         if not variable.startswith("FUNDAMENT_") or variable in known or variable in keys:
             continue
-        if variable.startswith("FUNDAMENT_MODEL"):
-            raise ConfigError(f"{variable}: models are set in the configuration file, not by environment variables")
+        for part in ("models", "plans"):
+            if variable.startswith(f"FUNDAMENT_{part[:-1].upper()}"):
+                raise ConfigError(f"{variable}: {part} are set in the configuration file, not by environment variables")
         raise ConfigError(f"{variable}: unknown environment variable{_did_you_mean(variable, known)}")
 
 
@@ -170,8 +187,8 @@ def _refusal(
     error: msgspec.ValidationError, raw: dict[str, object], origins: Mapping[str, str], fallback: str
 ) -> ConfigError:
     """msgspec's refusal (`Expected ... - at `$.server.port``) in the words of the file."""
-    problem, _, path = str(error).partition(" - at `$")
-    name = path.rstrip("`").lstrip(".")
+    problem, _, path = str(error).partition(" - at `")  # the path of a bad name: "key` in `$.plans`"
+    name = path.rpartition("$")[2].strip("`.").replace("plans[...]", f"plans.{_refused_plan(raw)}")
     kind, value = _locate(name, raw)
     if error.__cause__ is not None:  # one of our own rules
         message = f"{name}: {problem}" if name else problem
@@ -187,11 +204,22 @@ def _refusal(
     return ConfigError(f"{message} (from {origins.get(name, fallback)})")
 
 
+def _refused_plan(raw: Mapping[str, object]) -> str:
+    """The name of the plan that is refused, which msgspec does not tell."""
+    plans = raw.get("plans")
+    for name, plan in cast("Mapping[str, object]", plans if isinstance(plans, dict) else {}).items():
+        try:
+            msgspec.convert(plan, PlanConfig)
+        except msgspec.ValidationError:
+            return name
+    return ""
+
+
 def _locate(name: str, raw: object) -> tuple[inspect.Type, object]:
     """Type and raw value of the setting `models[0].context`; the root for an empty name."""
     kind: inspect.Type = inspect.type_info(Config)
     value = raw
-    for step in re.findall(r"\w+", name):
+    for step in re.findall(r"[\w-]+", name):
         if isinstance(kind, inspect.Metadata):
             kind = kind.type
         if isinstance(kind, inspect.StructType):
@@ -200,6 +228,9 @@ def _locate(name: str, raw: object) -> tuple[inspect.Type, object]:
         elif isinstance(kind, inspect.VarTupleType):
             kind = kind.item_type
             value = cast("Sequence[object]", value)[int(step)]
+        elif isinstance(kind, inspect.DictType):
+            kind = kind.value_type
+            value = cast("Mapping[str, object]", value)[step]
         if isinstance(kind, inspect.UnionType):  # always `X | None`
             kind = kind.types[0]
     return kind, value
@@ -207,7 +238,7 @@ def _locate(name: str, raw: object) -> tuple[inspect.Type, object]:
 
 def _got(name: str, value: object) -> str:
     # A key pasted where its variable's name belongs, or anywhere in a table, must not be repeated in a log.
-    if name.endswith(".api_key_env"):
+    if name.endswith(("api_key_env", "admin.key_env")):
         return ""
     if isinstance(value, dict | list):
         return ", got a table" if isinstance(value, dict) else ", got a list"

@@ -5,16 +5,20 @@ Raise these, never return them; `api/` renders them once, at the edge.
     FundamentError
     ├── ConfigError                      the start is refused, the setting named
     ├── WeightsError                     a model file cannot be found, fetched or trusted
+    ├── InvalidChange                    what an operator wants of a contract or key cannot be
+    ├── UnknownRecord                    no contract or key is called this, or several are
     └── RequestError                     everything a client can be told
         ├── InvalidRequest         400   malformed, wrong type, out of range, unknown or unsupported
         │   └── ContextLengthExceeded
-        ├── InvalidKey             401   no key, wrong key
-        ├── PermissionDenied       403   the plan lacks this model
+        ├── InvalidKey             401   no key, a wrong, revoked or expired one
+        ├── PermissionDenied       403   the plan or the key is without this model, or this scope
         ├── NotFound               404   unknown URL or id
         │   └── ModelNotFound
         ├── MethodNotAllowed       405
         ├── BodyTooLarge           413
         ├── RemoteServerFailure    424   an MCP server of the client's gave no tools
+        ├── RateLimited            429   a limit of the contract's plan is reached
+        │   └── InsufficientQuota        its budget for the month is spent
         ├── UpstreamRefused        4xx   the upstream's own refusal, passed on
         ├── ServerFailure          500   a fault of ours
         ├── UpstreamFailure        502   the upstream broke its protocol, refused our credential or model
@@ -24,6 +28,8 @@ Raise these, never return them; `api/` renders them once, at the edge.
 
 `retryable` tells whether the same request may succeed later or elsewhere.
 """
+
+from collections.abc import Sequence
 
 
 class FundamentError(Exception):
@@ -36,6 +42,14 @@ class ConfigError(FundamentError):
 
 class WeightsError(FundamentError):
     """A model's weights cannot be found, fetched or trusted; the message says which and why."""
+
+
+class InvalidChange(FundamentError):
+    """What an operator wants of a contract or a key cannot be: a bad name, one in use, an unknown plan."""
+
+
+class UnknownRecord(FundamentError):
+    """No contract or key is called this, or several are; the message says which."""
 
 
 class RequestError(FundamentError):
@@ -127,6 +141,46 @@ class RemoteServerFailure(RequestError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, param="tools", code="http_error")
+
+
+class RateLimited(RequestError):
+    """A limit is reached; `type` is what there is too much of: "requests" or "tokens".
+
+    Args:
+        retry_after_ms: when the same request passes; None: never, however often it is tried.
+        headers: of the answer, beside those that every failure has.
+    """
+
+    status = 429
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        type: str,
+        code: str = "rate_limit_exceeded",
+        retry_after_ms: int | None,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        super().__init__(
+            message, code=code, retry_after_s=None if retry_after_ms is None else -(-retry_after_ms // 1000)
+        )
+        self.type = type
+        self.retryable = retry_after_ms is not None
+        self.retry_after_ms = retry_after_ms
+        self.headers = headers
+
+
+class InsufficientQuota(RateLimited):
+    def __init__(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        super().__init__(
+            "You exceeded your current quota: what is left of this contract's budget for the month does not cover the "
+            "request.",
+            type="insufficient_quota",
+            code="insufficient_quota",
+            retry_after_ms=None,
+            headers=headers,
+        )
 
 
 class UpstreamRefused(RequestError):

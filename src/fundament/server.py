@@ -9,11 +9,11 @@ import math
 import os
 import signal
 import socket
-from collections.abc import Mapping
 from dataclasses import replace
 from types import FrameType
 from typing import Any
 
+import msgspec
 import uvicorn
 import uvloop
 from msgspec import Struct
@@ -29,16 +29,22 @@ from fundament.backends.upstream import Upstream
 from fundament.gateway.admission import Admission
 from fundament.gateway.catalogue import Catalogue, CatalogueModel
 from fundament.gateway.keys import KeyRefresher, KeyRing
+from fundament.gateway.last_used import LastUsed
+from fundament.gateway.limits import Limiter
 from fundament.gateway.meter import Meter
+from fundament.gateway.prices import Price
+from fundament.gateway.retention import Retention
 from fundament.lifeline import receive_instructions
 from fundament.outbox import Outbox
 from fundament.responses.background import Background
-from fundament.responses.retention import Retention
-from fundament.settings import Config, ModelConfig
+from fundament.settings import Config, ModelConfig, PriceConfig
+from fundament.storage.counters import CountersInUse, MemoryCounters, UnsharedCounters
 from fundament.storage.database import open_database
 from fundament.storage.journal import UsageJournal
 from fundament.storage.keys import KeyRepository
+from fundament.storage.spending import Spending
 from fundament.storage.state import StateRepository
+from fundament.storage.usage import UsageRepository
 from fundament.telemetry.logs import configure_logging
 
 KEEP_ALIVE_S = 75
@@ -72,21 +78,27 @@ async def serve(instructions: WorkerInstructions) -> None:
     """Serves until SIGTERM, then drains for the configured grace period."""
     config = instructions.config
     database = open_database(config.database_url)
-    keys = KeyRefresher(KeyRing(), KeyRepository(database))
+    repository = KeyRepository(database)
+    keys, last_used = KeyRefresher(KeyRing(), repository), LastUsed(repository)
     await keys.refresh()
-    journal = UsageJournal(config.data_dir / "usage")
+    journal = UsageJournal(config.journal_dir)
     outbox = Outbox(first=journal.flush)
     upstreams = {model.id: _upstream(model, instructions.local_models.get(model.id), outbox) for model in config.models}
     catalogue = Catalogue([_catalogue_model(model, instructions) for model in config.models])
     store = StateRepository(database)
-    background = Background(store)
+    meter = Meter(journal)
+    background = Background(store, catalogue, meter)
     retention = Retention(store, config.storage.responses_days)
+    ledger, counters = UsageRepository(database), counters_of(config)
     desk = Desk(
-        admission=Admission(keys, catalogue),
+        admission=Admission(keys, catalogue, config.plans, last_used),
         upstreams=upstreams,
-        meter=Meter(journal),
+        limiter=Limiter(config.plans, counters, spent=Spending(ledger, config.journal_dir).nanos),
+        meter=meter,
         store=store,
         background=background,
+        ledger=ledger,
+        currency=config.billing.currency,
         max_body_bytes=config.server.max_body_bytes,
         allow_private_addresses=config.tools.allow_private_addresses,
     )
@@ -112,13 +124,15 @@ async def serve(instructions: WorkerInstructions) -> None:
     # What lives as long as the process need not be looked through by every collection.
     gc.collect()
     gc.freeze()
-    running = [asyncio.create_task(work.run()) for work in (keys, journal, background, retention)]
+    works = (keys, last_used, journal, background, retention, counters)
+    running = [asyncio.create_task(work.run()) for work in works]
     try:
         await server.serve(sockets=[socket.socket(fileno=instructions.listener_fd)])
         if tasks := server.server_state.tasks:
             await asyncio.wait(tasks, timeout=LAST_WORDS_S)
     finally:
         await background.close()
+        await counters.close()
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
@@ -130,6 +144,16 @@ async def serve(instructions: WorkerInstructions) -> None:
 
 def _remain(number: int, frame: FrameType | None) -> None:
     """A signal handler that lets the process go on."""
+
+
+def counters_of(config: Config) -> CountersInUse:
+    """Counters as right as the configuration lets them be."""
+    storage = config.storage
+    if storage.counters != "memory":
+        from fundament.storage.redis_counters import RedisCounters  # noqa: PLC0415 - the client costs 0.1 s and 15 MB
+
+        return RedisCounters(storage.counters, allow=storage.on_counters_failure == "allow")
+    return MemoryCounters() if config.server.workers == 1 else UnsharedCounters()
 
 
 def _upstream(model: ModelConfig, local: LocalModel | None, outbox: Outbox) -> Upstream:
@@ -174,7 +198,7 @@ def _catalogue_model(model: ModelConfig, instructions: WorkerInstructions) -> Ca
     context = model.context
     if context and local and local.trained_context_tokens:
         context = min(context, local.trained_context_tokens)
-    meta_data: Mapping[str, Any] = {
+    meta_data: dict[str, Any] = {
         "max_sequence_length": context,
         "hidden_size": local.hidden_size if local else None,
         "max_output_length": model.max_output_tokens or context,
@@ -185,6 +209,9 @@ def _catalogue_model(model: ModelConfig, instructions: WorkerInstructions) -> Ca
         "license": model.license,
         "aliases": model.aliases,
     }
+    if model.price is not None:
+        shown = msgspec.structs.asdict(model.price)
+        meta_data |= {"price": shown | {"per_tokens": 1_000_000, "currency": instructions.config.billing.currency}}
     return CatalogueModel(
         id=model.id,
         created=instructions.started_at,
@@ -193,8 +220,20 @@ def _catalogue_model(model: ModelConfig, instructions: WorkerInstructions) -> Ca
         open_weights=model.open_weights,
         context_tokens=context,
         max_output_tokens=model.max_output_tokens,
+        region=model.region,
+        price=_price(model.price),
         meta_data=meta_data,
     )
+
+
+def _price(price: PriceConfig | None) -> Price | None:
+    """Nanos for a token are thousandths for a million."""
+    if price is None:
+        return None
+    input, cached_input, output = (
+        round(each * 1000) for each in (price.input, price.cached_input or 0.0, price.output)
+    )
+    return Price(input=input, cached_input=cached_input, output=output)
 
 
 def main() -> None:

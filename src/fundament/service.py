@@ -4,6 +4,7 @@ It knows the data directory, the database, the weights, the sockets. It does not
 (`supervisor.py`) nor what happens in them (`server.py`, `engine/worker.py`).
 """
 
+import asyncio
 import fcntl
 import hashlib
 import os
@@ -18,16 +19,19 @@ from typing import TextIO
 import msgspec
 
 from fundament import __version__
+from fundament.admin import AdminInstructions, EngineAddress
 from fundament.engine.gguf import read_metadata
 from fundament.engine.weights import locate
 from fundament.engine.worker import EngineInstructions
-from fundament.errors import ConfigError
+from fundament.errors import ConfigError, Unavailable
 from fundament.server import LocalModel, WorkerInstructions
 from fundament.settings import DEFAULT_CONTEXT_TOKENS, Config, ModelConfig
-from fundament.storage.database import upgrade
+from fundament.storage.contracts import ContractRepository
+from fundament.storage.database import open_database, require_tables, upgrade
 from fundament.supervisor import Program
 
 LISTEN_BACKLOG = 2048
+SHORTEST_ADMIN_KEY = 16  # characters: nobody guesses as many that were drawn by chance
 
 
 class Service:
@@ -47,16 +51,21 @@ class Service:
             listener.close()
 
 
-def prepare(config: Config, environ: Mapping[str, str] = os.environ) -> Service:
+def prepare(config: Config, environ: Mapping[str, str] = os.environ, *, migrate: bool = False) -> Service:
     """Makes everything ready: data directory, database, weights (fetched with progress on stderr), sockets.
 
+    Args:
+        migrate: brings tables of an older version up to date, too.
+
     Raises:
-        ConfigError: a setting cannot be had on this machine, by name.
+        ConfigError: a setting cannot be had on this machine, by name; or the database needs an upgrade.
         WeightsError: a model's file cannot be found, fetched or trusted.
     """
     _require_upstream_keys(config, environ)
+    _require_admin_key(config, environ)
     lock = _take_data_dir(config.data_dir)
-    upgrade(config.database_url)
+    (upgrade if migrate else require_tables)(config.database_url)
+    asyncio.run(_require_plans(config))
     local_models: dict[str, LocalModel] = {}
     engines: list[Program] = []
     ports = iter(_free_ports(sum(model.source is not None for model in config.models)))
@@ -86,7 +95,12 @@ def prepare(config: Config, environ: Mapping[str, str] = os.environ) -> Service:
         )
         for position, listener in enumerate(sockets, 1)
     ]
-    return Service([*engines, *workers], sockets, lock)
+    ledger = Program(name="ledger", module="fundament.ledger", instructions=msgspec.json.encode(config), drains=True)
+    programs = [*engines, *workers, ledger]
+    if config.admin.port:
+        sockets.append(_listen_admin(config))
+        programs.append(_admin(config, sockets[-1], local_models))
+    return Service(programs, sockets, lock)
 
 
 def _require_upstream_keys(config: Config, environ: Mapping[str, str]) -> None:
@@ -97,6 +111,36 @@ def _require_upstream_keys(config: Config, environ: Mapping[str, str]) -> None:
                     f"models[{position}].upstreams[{place}].api_key_env: the environment variable "
                     f"{upstream.api_key_env} is not set"
                 )
+
+
+def _require_admin_key(config: Config, environ: Mapping[str, str]) -> None:
+    if not config.admin.port:
+        return
+    variable = config.admin.key_env
+    key = environ.get(variable)
+    if not key:
+        raise ConfigError(f"admin.key_env: the environment variable {variable} is not set")
+    if len(key) < SHORTEST_ADMIN_KEY or not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigError(
+            f"admin.key_env: the key in the environment variable {variable} must have at least {SHORTEST_ADMIN_KEY} "
+            "visible ASCII characters"
+        )
+
+
+async def _require_plans(config: Config) -> None:
+    database = open_database(config.database_url)
+    try:
+        contracts = await ContractRepository(database, config.plans).list()
+    except Unavailable as error:
+        raise ConfigError(f"storage.database: {error.message}") from error
+    finally:
+        await database.dispose()
+    for contract in contracts:
+        if contract.closed_at is None and contract.plan not in config.plans:
+            raise ConfigError(
+                f"plans.{contract.plan}: is not there, but the contract '{contract.name}' is on it; write the plan, or "
+                f"run: fundament contracts set '{contract.name}' --plan PLAN"
+            )
 
 
 def _take_data_dir(data_dir: Path) -> TextIO:
@@ -194,3 +238,23 @@ def _listen(config: Config) -> list[socket.socket]:
         ]
     except OSError as error:
         raise ConfigError(f"server.port: cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+def _listen_admin(config: Config) -> socket.socket:
+    host, port = config.admin.host, config.admin.port
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise ConfigError(f"admin.port: cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+def _admin(config: Config, listener: socket.socket, local_models: Mapping[str, LocalModel]) -> Program:
+    engines = {id: EngineAddress(port=model.port, api_key=model.api_key) for id, model in local_models.items()}
+    instructions = AdminInstructions(config=config, listener_fd=listener.fileno(), engines=engines)
+    return Program(
+        name="admin",
+        module="fundament.admin",
+        instructions=msgspec.json.encode(instructions),
+        fds=(listener.fileno(),),
+        drains=True,
+    )

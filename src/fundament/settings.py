@@ -4,7 +4,9 @@ It does not know where values come from (`fundament.config`), nor what they do; 
 variable that holds it. `docs/configuration.md` describes each setting; a test keeps the two alike.
 """
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 import msgspec
@@ -22,6 +24,10 @@ Seconds = Annotated[float, Meta(gt=0, le=86400, description="a number of seconds
 GraceSeconds = Annotated[float, Meta(ge=0, le=86400, description="a number of seconds from 0 to 86400")]
 Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
 ModelName = Annotated[str, Meta(pattern=r"^[!-~]+\Z", description="a name of visible ASCII characters without spaces")]
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z", description="a currency's code of three capital letters")]
+# A bill is whole nanos for each token, so a price has three decimals.
+MillionTokensPrice = Annotated[float, Meta(ge=0, le=1_000_000, description="a price of 0 to 1000000")]
+PlanName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,49}\Z")]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{64}\Z", description="a SHA-256 of 64 hexadecimal digits")]
 Source = Annotated[
     str,
@@ -70,11 +76,37 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     log_level: LogLevel = "info"
 
 
+CountersUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^(memory|rediss?://\S+|unix:///\S+)\Z",
+        description='"memory", redis://HOST:PORT/NUMBER, rediss://HOST:PORT/NUMBER or unix:///SOCKET',
+    ),
+]
+
+
 class StorageConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where durable state lives, as written; `Config.database_url` is the resolved form."""
+    """Where durable state lives, as written (`Config.database_url` is the resolved form), and where limits count."""
 
     database: DatabaseUrl = "sqlite:///fundament.db"
+    counters: CountersUrl = "memory"
+    on_counters_failure: Literal["deny", "allow"] = "deny"
     responses_days: CountOrNone = 30
+    usage_days: CountOrNone = 90
+
+
+class BillingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """In what usage is billed."""
+
+    currency: Currency = "EUR"
+
+
+class AdminConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the admin API listens, and the variable that holds its key; port 0 means that there is none."""
+
+    port: Port = 0
+    host: Text = "127.0.0.1"
+    key_env: VariableName = "FUNDAMENT_ADMIN_KEY"
 
 
 class ToolsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,6 +133,22 @@ class UpstreamConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         msgspec.structs.force_setattr(self, "base_url", self.base_url.rstrip("/"))
 
 
+class PriceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a million tokens cost, in the bill's currency and in steps of 0.001; `cached_input` None means `input`."""
+
+    input: MillionTokensPrice
+    cached_input: MillionTokensPrice | None = None
+    output: MillionTokensPrice
+
+    def __post_init__(self) -> None:
+        if self.cached_input is None:
+            msgspec.structs.force_setattr(self, "cached_input", self.input)
+        for name in ("input", "cached_input", "output"):
+            price: float = getattr(self, name)
+            if abs(price * 1000 - round(price * 1000)) > 1e-6:
+                raise ValueError(f"{name} is {price}; prices have at most three decimals")
+
+
 class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One model of the catalogue: local (`source`) or elsewhere (`upstreams`), never both."""
 
@@ -120,6 +168,7 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     region: Text | None = None
     license: Text | None = None
     max_output_tokens: Count | None = None
+    price: PriceConfig | None = None
     upstreams: tuple[UpstreamConfig, ...] = ()
 
     def __post_init__(self) -> None:
@@ -149,17 +198,62 @@ DEFAULT_MODEL = ModelConfig(
 )
 
 
+class LimitConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a contract may use of one model, or with `"*"` of each model without a row of its own; None is no limit.
+
+    `rpm` are requests a minute, `input_tpm` and `output_tpm` tokens a minute, `max_in_flight` requests at once.
+    """
+
+    model: ModelName = "*"
+    rpm: Count | None = None
+    input_tpm: Count | None = None
+    output_tpm: Count | None = None
+    max_in_flight: Count | None = None
+
+
+class PlanConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the contracts on a plan may use; `models` are ids, None means all of the catalogue."""
+
+    models: tuple[ModelName, ...] | None = None
+    limits: tuple[LimitConfig, ...] = ()
+
+
+UNLIMITED = "unlimited"
+DEFAULT_PLANS: Mapping[str, PlanConfig] = MappingProxyType(
+    {
+        "essential": PlanConfig(limits=(LimitConfig(rpm=300, input_tpm=300_000, output_tpm=150_000),)),
+        "professional": PlanConfig(limits=(LimitConfig(rpm=600, input_tpm=600_000, output_tpm=300_000),)),
+        "agentic": PlanConfig(limits=(LimitConfig(rpm=1000, input_tpm=2_000_000, output_tpm=1_000_000),)),
+        UNLIMITED: PlanConfig(),
+    }
+)
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole configuration; without any model in the file the catalogue is `DEFAULT_MODEL`."""
+    """The whole configuration; without any model in the file the catalogue is `DEFAULT_MODEL`.
+
+    `plans` has `DEFAULT_PLANS`, too, where the file does not put others in their places.
+    """
 
     server: ServerConfig = ServerConfig()
     storage: StorageConfig = StorageConfig()
     tools: ToolsConfig = ToolsConfig()
+    billing: BillingConfig = BillingConfig()
+    admin: AdminConfig = AdminConfig()
     models: Annotated[
         tuple[ModelConfig, ...], Meta(min_length=1, description="a list of at least one model, [[models]]")
     ] = (DEFAULT_MODEL,)
+    plans: Annotated[
+        Mapping[PlanName, PlanConfig],
+        Meta(description="a table for each plan, [plans.NAME], its name of 1 to 50 of a-z, 0-9, _ and -"),
+    ] = msgspec.field(default_factory=dict[str, PlanConfig])
 
     def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "plans", {**DEFAULT_PLANS, **self.plans})
+        self._check_models()
+        self._check_plans()
+
+    def _check_models(self) -> None:
         owners: dict[str, str] = {}
         for index, model in enumerate(self.models):
             names = [("id", model.id), *((f"aliases[{i}]", alias) for i, alias in enumerate(model.aliases))]
@@ -169,9 +263,24 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                     raise ValueError(f"{setting}: {name!r} is taken by {owners[name]}; ids and aliases are unique")
                 owners[name] = setting
 
+    def _check_plans(self) -> None:
+        ids = {model.id for model in self.models}
+        for name, plan in self.plans.items():
+            for setting, model in _models_of(plan):
+                if model not in ids:
+                    raise ValueError(f"plans.{name}.{setting}: no model has the id {model!r}")
+            limited = [limit.model for limit in plan.limits]
+            for index, model in enumerate(limited):
+                if model in limited[:index]:
+                    raise ValueError(f"plans.{name}.limits[{index}].model: {model!r} has limits above")
+
     @property
     def data_dir(self) -> Path:
         return Path(self.server.data_dir)
+
+    @property
+    def journal_dir(self) -> Path:
+        return self.data_dir / "usage"
 
     @property
     def database_url(self) -> str:
@@ -180,3 +289,12 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if file == self.storage.database:
             return file
         return f"sqlite:///{self.data_dir / file}"
+
+
+def _models_of(plan: PlanConfig) -> Iterator[tuple[str, str]]:
+    """Each model that a plan names, by the name of its setting."""
+    for index, model in enumerate(plan.models or ()):
+        yield f"models[{index}]", model
+    for index, limit in enumerate(plan.limits):
+        if limit.model != "*":
+            yield f"limits[{index}].model", limit.model

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from starlette.types import Message, Receive, Scope, Send
 
+from accounts import KEY
 from fundament.api.desk import Desk
 from fundament.api.edge import Edge
 from fundament.api.responses_socket import ResponsesSocket
@@ -39,7 +40,7 @@ class Door:
         outcome = next(self._outcomes)
         if outcome is not None:
             raise outcome
-        return KeyRecord(id="key_1", name="test", digest=b"", hint="", created_at=0)
+        return KEY
 
 
 def desk(*outcomes: Exception | None) -> Desk:

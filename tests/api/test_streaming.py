@@ -10,10 +10,10 @@ import msgspec
 import pytest
 from starlette.types import Message
 
+from accounts import KEY
 from fundament.api.streaming import ClientWatch, relay, stopping
 from fundament.errors import RequestError, ServerFailure, Unavailable
 from fundament.gateway.catalogue import CatalogueModel
-from fundament.gateway.keys import KeyRecord
 from fundament.gateway.meter import Meter, Metering, UsageRecord
 from fundament.protocol.usage import Usage
 
@@ -76,10 +76,9 @@ class Client:
         return msgspec.json.decode(line, type=UsageRecord)
 
     def metering(self) -> Metering:
-        key = KeyRecord(id="key_1", name="n", digest=b"", hint="", created_at=1)
         model = CatalogueModel(id="m", created=1, owned_by="x")
         meter = Meter(self.records)
-        return meter.begin(request_id="r", key=key, endpoint="chat", model=model, asked_model="m", stream=True)
+        return meter.begin(request_id="r", key=KEY, endpoint="chat", model=model, asked_model="m", stream=True)
 
 
 def relaying(client: Client, answer: Script) -> asyncio.Task[None]:

@@ -22,7 +22,7 @@ LAYERS = (
     {"gateway"},
     {"responses", "backends", "engine", "storage", "telemetry"},
     {"api"},
-    {"server", "supervisor"},
+    {"server", "ledger", "supervisor", "admin"},
     {"service"},
     {"cli"},
 )

@@ -24,7 +24,7 @@ from responding import (
 )
 from scripted_answers import Barrier, error_answer
 from scripted_upstream import ScriptedUpstream
-from service import Service, wait_until
+from service import Exchange, Service, wait_until
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_any_event_can_be_gone_on_from_before_and_after_the_end(
     scripted: Service, upstream: ScriptedUpstream, barrier: Barrier
 ) -> None:
     id = begin(scripted, upstream, barrier)["id"]
-    with scripted.send("GET", f"{PATH}/{id}?stream=true&starting_after=2") as exchange:
+    with scripted.send("GET", f"{PATH}/{id}?stream=true&include_obfuscation=false&starting_after=2") as exchange:
         events = read_events(exchange.events())
         first = next(events)
         assert first["sequence_number"] == 3
@@ -95,6 +95,59 @@ def test_any_event_can_be_gone_on_from_before_and_after_the_end(
     assert everything[3:] == live
     for after in range(len(everything)):
         assert resumed(scripted, id, after) == everything[after + 1 :]
+
+
+def test_deltas_are_padded_unless_the_client_says_no(
+    scripted: Service, upstream: ScriptedUpstream, barrier: Barrier
+) -> None:
+    barrier.release()
+    id = begin(scripted, upstream, barrier)["id"]
+    ended(scripted, id)
+    upstream.default(saying("Once ", "upon ", "a time."))
+
+    def lengths(exchange: Exchange) -> set[tuple[bool, int]]:
+        with exchange:
+            deltas = [event for event in read_events(exchange.events()) if event["type"].endswith(".delta")]
+        assert len(deltas) == 3
+        return {("obfuscation" in one, len(one["delta"] + one.get("obfuscation", "")) % 16) for one in deltas}
+
+    plain = {(False, 5), (False, 7)}
+    assert lengths(scripted.send("GET", f"{PATH}/{id}?stream=true")) == {(True, 0)}
+    assert lengths(scripted.send("GET", f"{PATH}/{id}?stream=true&include_obfuscation=true")) == {(True, 0)}
+    assert lengths(scripted.send("GET", f"{PATH}/{id}?stream=true&include_obfuscation=false")) == plain
+    body = asked("A story!", background=True, stream=True)
+    assert lengths(scripted.send("POST", PATH, body)) == {(True, 0)}
+    no = {"stream_options": {"include_obfuscation": False}}
+    assert lengths(scripted.send("POST", PATH, body | no)) == plain
+
+
+@pytest.mark.parametrize(
+    ("query", "param"),
+    [
+        ("stream=maybe", "stream"),
+        ("include_obfuscation=1", "include_obfuscation"),
+        ("starting_after=-1&stream=true", "starting_after"),
+        ("starting_after=x", "starting_after"),
+        ("include=message.output_text.logprobs&include=thoughts", "include[1]"),
+        ("include[]=thoughts", "include[0]"),
+    ],
+)
+def test_a_question_that_cannot_be_is_refused_by_name(
+    scripted: Service, upstream: ScriptedUpstream, query: str, param: str
+) -> None:
+    upstream.default(saying("Yes."))
+    id = respond(scripted, "x", background=True)["id"]
+    error = error_of(scripted.request("GET", f"{PATH}/{id}?{query}"), 400)
+    assert (error["param"], error["code"]) == (param, "invalid_value")
+
+
+def test_inclusions_are_taken_and_other_questions_passed_over(
+    scripted_client: openai.OpenAI, upstream: ScriptedUpstream
+) -> None:
+    upstream.default(saying("Yes."))
+    made = scripted_client.responses.create(model="gpt-4.1", input="x")
+    include: Any = ["message.output_text.logprobs", "reasoning.encrypted_content"]
+    assert scripted_client.responses.retrieve(made.id, include=include, extra_query={"other": "1"}) == made
 
 
 def test_the_official_package_resumes(
@@ -148,7 +201,7 @@ def test_what_is_wrong_is_said_at_once(scripted: Service, upstream: ScriptedUpst
 
 def test_it_is_cancelled(scripted: Service, upstream: ScriptedUpstream, barrier: Barrier) -> None:
     id = begin(scripted, upstream, barrier)["id"]
-    with scripted.send("GET", f"{PATH}/{id}?stream=true") as follower:
+    with scripted.send("GET", f"{PATH}/{id}?stream=true&include_obfuscation=false") as follower:
         assert follower.status == 200
         cancelled = response_of(scripted.post(f"{PATH}/{id}/cancel", {}))
         followed = list(read_events(follower.events()))

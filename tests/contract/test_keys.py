@@ -1,9 +1,12 @@
-"""Keys on a service with two workers: good as soon as they are made, refused everywhere within a second of revoking."""
+"""Keys on a service with four workers: good when they are made, refused everywhere within a second of revoking."""
 
 import http.client
 import re
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
 import pytest
 
@@ -22,7 +25,7 @@ base_url = "{base_url}"
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, running_upstream: ScriptedUpstream) -> Iterator[Service]:
     directory = tmp_path_factory.mktemp("keys")
-    with Service(directory, CONFIG.format(base_url=running_upstream.base_url), workers=2) as service:
+    with Service(directory, CONFIG.format(base_url=running_upstream.base_url), workers=4) as service:
         yield service
 
 
@@ -31,7 +34,7 @@ def connections(service: Service) -> Iterator[list[http.client.HTTPConnection]]:
     """Open connections, some to each worker."""
     opened: list[http.client.HTTPConnection] = []
     workers = service.workers()
-    assert len(workers) == 2
+    assert len(workers) == 4
     while not all(connections_of(worker.pid, service.port) for worker in workers):
         assert len(opened) < 200, "one worker takes no connections"
         opened.append(http.client.HTTPConnection("127.0.0.1", service.port, timeout=10))
@@ -68,6 +71,38 @@ def test_a_revoked_key_is_refused_by_every_worker_within_a_second(
         assert time.monotonic() - revoked_at < 1
         time.sleep(0.02)
     assert {status(connection, other) for connection in connections} == {200}
+
+
+def test_a_rotation_with_overlap_fails_no_request_and_ends_the_old_key(
+    service: Service, connections: list[http.client.HTTPConnection]
+) -> None:
+    key = service.create_key("to rotate")
+    seen: list[int] = []
+    rotated = threading.Event()
+
+    def ask() -> None:
+        while not rotated.is_set():
+            seen.extend(status(connection, key) for connection in connections)
+
+    with ThreadPoolExecutor(1) as client:
+        asking = client.submit(ask)
+        try:
+            done = service.command("keys", "rotate", "to rotate", "--overlap", "6s")
+        finally:
+            rotated.set()
+        asking.result()
+    assert done.returncode == 0, done.stderr
+    newer = done.stdout.removesuffix("\n")
+    ends_at = datetime.fromisoformat(done.stderr.split("expires at ")[1].removesuffix(".\n")).timestamp()
+    while time.time() < ends_at - 0.5:
+        seen.extend(status(connection, key) for connection in connections)
+        seen.extend(status(connection, newer) for connection in connections)
+    assert len(seen) > 10 * len(connections)
+    assert set(seen) == {200}
+    time.sleep(max(0.0, ends_at + 0.1 - time.time()))
+    assert {status(connection, key) for connection in connections} == {401}
+    assert {status(connection, newer) for connection in connections} == {200}
+    assert "expired at" in service.request("GET", "/v2/models", key=key).error["message"]
 
 
 def test_a_created_key_is_printed_alone_and_is_in_no_file(service: Service, running_upstream: ScriptedUpstream) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+import responding
 from catalogues import UPSTREAM_ENVIRONMENT, scripted_config
 from responses.mcp_servers import Serving, toolbox
-from scripted_answers import DONE, MODEL, chat_answer, event, json_answer, sse_answer, usage
+from scripted_answers import DONE, MODEL, chat_answer, error_answer, event, json_answer, sse_answer, usage
 from scripted_upstream import ScriptedUpstream
-from service import Service
+from service import Service, free_port
 from specification import assert_valid_response
 
 
@@ -116,3 +117,63 @@ def test_credentials_of_a_server_are_not_shown_nor_kept(
     kept = b"".join(path.read_bytes() for path in Path(reaching.data).rglob("*") if path.is_file())
     for place in (reply.body, kept, reaching.log.read_bytes(), running_upstream.requests[0].body):
         assert b"secret-4711" not in place
+
+
+PLAIN: Any = {"stream_options": {"include_obfuscation": False}}  # the documents know no padding of these deltas
+OWN: Any = {"type": "function", "name": "own", "parameters": {"type": "object", "properties": {}}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("refused", [(0, "tools[0].parameters"), (3, "tools[1]"), (6, "tools[2].parameters")])
+def test_a_refusal_of_the_model_is_an_error_and_names_the_clients_tool(
+    reaching: Service, server: Serving, running_upstream: ScriptedUpstream, stream: bool, refused: tuple[int, str]
+) -> None:
+    place, param = refused
+    running_upstream.reset()
+    running_upstream.answer(error_answer(400, "Bad.", param=f"tools[{place}].function.parameters", code="bad_schema"))
+    box = {"type": "mcp", "server_label": "box", "server_url": server.url, "require_approval": "never"}
+    body = {"model": "gpt-4.1", "input": "x", "tools": [OWN, box, OWN | {"name": "other"}], "stream": stream}
+    reply = reaching.post("/v2/responses", body)
+    assert len(running_upstream.requests[0].json["tools"]) == 7
+    assert (reply.status, reply.error["param"], reply.error["code"]) == (400, param, "bad_schema")
+
+
+def test_the_events_of_a_stream_begin_with_the_servers_tools(
+    reaching: Service, server: Serving, running_upstream: ScriptedUpstream
+) -> None:
+    running_upstream.reset()
+    running_upstream.answer(streamed(calling({"a": 2, "b": 3})), error_answer(400, "Bad.", param="messages[1]"))
+    box = {"type": "mcp", "server_label": "box", "server_url": server.url, "require_approval": "never"}
+    told = responding.streamed(reaching, "What is 2 + 3?", tools=[box], **PLAIN)
+    assert [event["type"] for event in told[:4]] == [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.mcp_list_tools.in_progress",
+    ]
+    assert told[-1]["type"] == "response.failed", "a later turn's refusal is an event"
+    assert "mcp_call" in [item["type"] for item in told[-1]["response"]["output"]]
+
+
+def test_a_server_that_gives_no_tools_is_told_in_the_stream(
+    reaching: Service, running_upstream: ScriptedUpstream
+) -> None:
+    running_upstream.reset()
+    box = {"type": "mcp", "server_label": "box", "server_url": f"http://127.0.0.1:{free_port()}/mcp"}
+    told = responding.streamed(reaching, "What is 2 + 3?", tools=[box], **PLAIN)
+    assert "response.mcp_list_tools.failed" in [event["type"] for event in told]
+    assert told[-1]["type"] == "response.failed"
+    assert running_upstream.requests == []
+
+
+def test_an_approved_call_is_told_before_what_the_model_refuses(
+    reaching: Service, server: Serving, running_upstream: ScriptedUpstream
+) -> None:
+    running_upstream.reset()
+    running_upstream.answer(streamed(calling({"a": 2, "b": 3})), error_answer(400, "Bad.", param="messages[1]"))
+    always = {"type": "mcp", "server_label": "box", "server_url": server.url, "require_approval": "always"}
+    first = ask(reaching, server, tool={"require_approval": "always"}).json
+    approval = {"type": "mcp_approval_response", "approval_request_id": first["output"][-1]["id"], "approve": True}
+    told = responding.streamed(reaching, [approval], tools=[always], previous_response_id=first["id"], **PLAIN)
+    assert told[-1]["type"] == "response.failed"
+    assert [(item["type"], item["output"]) for item in told[-1]["response"]["output"]] == [("mcp_call", "5")]

@@ -276,7 +276,7 @@ ITEMS: dict[str, list[dict[str, Any]]] = {
         QUESTION,
         {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": False, "reason": "MARK"},
     ],
-    "item_reference": [{"type": "item_reference", "id": "MARK"}],
+    "item_reference": [{"type": "item_reference", "id": "msg_kept"}],
     **{str(kind.__struct_config__.tag): [{"type": kind.__struct_config__.tag}] for kind in get_args(Hosted)},
 }
 
@@ -284,11 +284,12 @@ ITEMS: dict[str, list[dict[str, Any]]] = {
 @pytest.mark.parametrize("kind", words("Input items"))
 def test_a_model_is_told_of_an_item_what_the_page_says(bought: Service, upstream: ScriptedUpstream, kind: str) -> None:
     word = words("Input items")[kind]
+    kept = {"id": "msg_kept", "role": "user", "content": "MARK"}
+    assert bought.post("/v2/conversations", {"items": [kept]}).status == 200
     body = base(BOUGHT) | {"input": [*ITEMS[kind], {"role": "user", "content": "Hi"}]}
     if word == "refused":
         reply = bought.post(PATH, body)
-        expected = (404, "input[0]") if kind == "item_reference" else (400, "input[0].type")
-        assert (reply.status, reply.error["param"]) == expected
+        assert (reply.status, reply.error["param"]) == (400, "input[0].type")
         return
     assert word in {"told", "not told"}
     assert ("MARK" in json.dumps(asked_upstream(bought, upstream, body)["messages"])) == (word == "told")

@@ -306,11 +306,12 @@ def test_a_response_that_is_not_stored_still_belongs_to_its_conversation(
 
 @pytest.fixture
 def other(scripted: Service) -> Iterator[str]:
-    """Another key."""
-    yield scripted.create_key("other")
+    """A key of another contract."""
+    scripted.create_contract("other")
+    yield scripted.create_key("other", "--contract", "other")
 
 
-def test_another_key_finds_nothing(scripted: Service, upstream: ScriptedUpstream, other: str) -> None:
+def test_a_key_of_another_contract_finds_nothing(scripted: Service, upstream: ScriptedUpstream, other: str) -> None:
     upstream.default(saying("Yes."))
     id = respond(scripted, "One?")["id"]
     place = conversation(scripted, items=[{"role": "user", "content": "Hello!"}])["id"]
@@ -338,6 +339,20 @@ def test_another_key_finds_nothing(scripted: Service, upstream: ScriptedUpstream
     assert len(upstream.requests) == 1
     assert retrieve(scripted, id)["status"] == "completed"
     assert items_of(scripted, place) == [item]
+
+
+def test_another_key_of_the_same_contract_finds_all(scripted: Service, upstream: ScriptedUpstream) -> None:
+    upstream.default(saying("Yes."))
+    id = respond(scripted, "One?")["id"]
+    place = conversation(scripted, items=[{"role": "user", "content": "Hello!"}])["id"]
+    colleague = scripted.create_key("colleague")
+    reply = scripted.post(PATH, asked("Two?", previous_response_id=id), key=colleague)
+    assert reply.status == 200
+    assert scripted.request("GET", f"{PATH}/{reply.json['id']}").json == reply.json
+    assert scripted.request("GET", f"{PATH}/{id}", key=colleague).status == 200
+    assert scripted.request("GET", f"{CONVERSATIONS}/{place}", key=colleague).status == 200
+    assert scripted.request("DELETE", f"{PATH}/{id}", key=colleague).status == 200
+    assert scripted.request("GET", f"{PATH}/{id}").status == 404
 
 
 def test_no_key_is_told_nothing(scripted: Service, upstream: ScriptedUpstream) -> None:

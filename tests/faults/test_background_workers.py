@@ -1,5 +1,6 @@
 """Responses in the background and the processes that make them: asked of another worker, killed, stopped, restarted."""
 
+import json
 import os
 import signal
 import time
@@ -26,9 +27,11 @@ from responding import (
     usage_records,
     whole_stream,
 )
+from responses.event_client import fold_events
 from scripted_answers import Barrier
 from scripted_upstream import ScriptedUpstream
 from service import Service, wait_until
+from specification import assert_valid
 
 WITHIN_S = 10.0  # what a dead worker was making is told to have failed
 
@@ -83,7 +86,7 @@ def begin(line: Line, upstream: ScriptedUpstream, barrier: Barrier) -> dict[str,
 
 def stored_events(line: Line, id: str, count: int) -> list[dict[str, Any]]:
     """The first events, as soon as another worker can tell so many; its line is used up by that."""
-    exchange = line.send("GET", f"{PATH}/{id}?stream=true")
+    exchange = line.send("GET", f"{PATH}/{id}?stream=true&include_obfuscation=false")
     events = read_events(exchange.events())
     return [next(events) for _ in range(count)]
 
@@ -96,13 +99,15 @@ def test_another_worker_tells_the_events_as_they_come(
 ) -> None:
     maker, other = lines.to_each(pair)
     id = begin(maker, upstream, barrier)["id"]
-    events = read_events(other.send("GET", f"{PATH}/{id}?stream=true").events())
+    events = read_events(other.send("GET", f"{PATH}/{id}?stream=true&include_obfuscation=false").events())
     begun = [next(events) for _ in range(6)]
     assert begun[-1]["type"] == "response.output_text.delta"
     barrier.release()
     told = whole_stream([*begun, *events])
     for line in (maker, other):
-        again = read_events(line.send("GET", f"{PATH}/{id}?stream=true&starting_after=4").events())
+        again = read_events(
+            line.send("GET", f"{PATH}/{id}?stream=true&include_obfuscation=false&starting_after=4").events()
+        )
         assert list(again) == told[5:]
         assert response_of(line.request("GET", f"{PATH}/{id}")) == told[-1]["response"]
 
@@ -130,16 +135,18 @@ def test_what_one_worker_has_told_the_other_goes_on_from(
 def test_another_worker_cancels(pair: Service, upstream: ScriptedUpstream, lines: Lines, barrier: Barrier) -> None:
     maker, other = lines.to_each(pair)
     id = begin(maker, upstream, barrier)["id"]
+    stored_events(lines.to_other(pair, maker), id, 7)
     cancelled = response_of(other.request("POST", f"{PATH}/{id}/cancel", {}))
     assert cancelled["status"] == "cancelled"
     upstream.wait_closed(timeout_s=3)
     assert wait_until(lambda: len(usage_records(pair, id)) == 1, 2)
     assert usage_records(pair, id)[0]["outcome"] == "cancelled"
     barrier.release()
+    time.sleep(0.3)  # for what comes late
     for line in (maker, other):
         assert response_of(line.request("GET", f"{PATH}/{id}")) == cancelled
-    events = resumed(pair, id)  # it ends
-    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert (output_text(cancelled), cancelled["output"][0]["status"]) == ("Once upon ", "incomplete")
+    assert fold_events(whole_stream(resumed(pair, id), cancelled=True))["output"] == cancelled["output"]
 
 
 def test_another_worker_deletes(pair: Service, upstream: ScriptedUpstream, lines: Lines, barrier: Barrier) -> None:
@@ -158,14 +165,22 @@ def test_another_worker_deletes(pair: Service, upstream: ScriptedUpstream, lines
 
 def assert_told_as_failed(service: Service, id: str, begun: list[dict[str, Any]]) -> None:
     """The response has failed, and its stream goes on from what was told before, to its end, wherever it is asked."""
-    everything = resumed(service, id)
-    assert [event["sequence_number"] for event in everything] == list(range(len(everything)))
+    everything = whole_stream(resumed(service, id))
     assert everything[: len(begun)] == begun
     assert [event["type"] for event in everything].count("response.failed") == 1
     last = everything[-1]
     assert (last["type"], last["response"]["status"]) == ("response.failed", "failed")
     assert last["response"]["error"]["code"] == "server_error"
     assert last["response"] == retrieve(service, id)
+    assert output_text(last["response"]).startswith("Once upon ")
+    assert last["response"]["output"][0]["status"] == "incomplete"
+    assert wait_until(lambda: bool(usage_records(service, id)), 3)
+    [record] = usage_records(service, id)
+    assert (record["outcome"], record["error_code"], record["endpoint"]) == ("failed", "server_error", "responses")
+    deltas = sum(event["type"].endswith(".delta") for event in everything)
+    assert (record["model"], record["output_tokens"]) == ("gpt-4.1", deltas)
+    assert "tokens_known" not in record
+    assert record["duration_ms"] > 0
     for after in range(len(begun) - 1, len(everything)):
         assert resumed(service, id, after) == everything[after + 1 :]
 
@@ -177,7 +192,8 @@ def test_what_a_killed_or_a_sleeping_worker_was_making_has_failed(
     service = start()
     killed, sleeping = lines.to_each(service)
     upstream.answer(saying(*"Once upon ", "a time.", pause=[barrier]))
-    events = read_events(killed.send("POST", PATH, asked("A story!", background=True, stream=True)).events())
+    body = asked("A story!", background=True, stream=True, stream_options={"include_obfuscation": False})
+    events = read_events(killed.send("POST", PATH, body).events())
     first_begun = [next(events) for _ in range(6)]
     first = first_begun[0]["response"]["id"]
     killed.worker.kill()  # while other events are about to be kept
@@ -189,7 +205,11 @@ def test_what_a_killed_or_a_sleeping_worker_was_making_has_failed(
     os.kill(sleeping.worker.pid, signal.SIGSTOP)
     slept_at = time.monotonic()
     try:
-        events = list(read_events(successor.send("GET", f"{PATH}/{first}?stream=true&starting_after=5").events()))
+        events = list(
+            read_events(
+                successor.send("GET", f"{PATH}/{first}?stream=true&include_obfuscation=false&starting_after=5").events()
+            )
+        )
         assert events[0]["sequence_number"] == 6
         assert time.monotonic() - killed_at < WITHIN_S
         assert events[-1]["type"] == "response.failed"
@@ -248,6 +268,37 @@ def test_after_everything_was_killed_everything_is_told(
     assert time.monotonic() - started_at < WITHIN_S
     assert_told_as_failed(service, running, begun)
     service.stop()
+
+
+@pytest.fixture
+def on_postgresql(
+    postgresql: PostgreSQL, cleared_url: str, tmp_path: Path, upstream: ScriptedUpstream
+) -> Iterator[Service]:
+    """Two workers that keep their state there."""
+    postgresql.clear(cleared_url)
+    config = f'[storage]\ndatabase = "{cleared_url}"\n' + scripted_config(upstream.base_url)
+    with Service(tmp_path / "service", config, environment=UPSTREAM_ENVIRONMENT, workers=2) as service:
+        yield service
+
+
+def test_a_stream_whose_database_goes_away_ends_in_an_error_event(
+    on_postgresql: Service, postgresql: PostgreSQL, upstream: ScriptedUpstream, barrier: Barrier, lines: Lines
+) -> None:
+    maker, other = lines.to_each(on_postgresql)
+    id = begin(maker, upstream, barrier)["id"]
+    pieces = other.send("GET", f"{PATH}/{id}?stream=true&starting_after=1").events()
+    begun = list(read_events(next(pieces) for _ in range(5)))
+    postgresql.stop()
+    try:
+        *more, last = pieces
+    finally:
+        postgresql.start()
+    name, data, *_ = last.decode().split("\n")
+    error = assert_valid("ResponseErrorEvent", json.loads(data.removeprefix("data: ")))
+    assert (name, error["type"], error["param"]) == ("event: error", "error", None)
+    told = [event["sequence_number"] for event in [*begun, *read_events(more), error]]
+    assert told == list(range(2, 8 + len(more)))
+    assert "database" in error["message"].lower()
 
 
 def test_an_end_that_the_database_does_not_take_is_kept_when_it_is_back(

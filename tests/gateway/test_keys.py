@@ -6,14 +6,16 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from fundament.errors import Unavailable
+from accounts import CONTRACT
+from fundament.errors import InvalidChange, Unavailable
 from fundament.gateway import keys as keys_module
-from fundament.gateway.keys import KeyNameError, KeyRecord, KeyRefresher, KeyRing, new_key
+from fundament.gateway.keys import KeyRecord, KeyRefresher, KeyRing, new_key, scopes_of
 
 WRONG_KEY = "sk-fundament-" + "x" * 43
 
@@ -30,7 +32,7 @@ class MemorySource:
         self.gate.set()
 
     def create(self, name: str) -> str:
-        record, plaintext = new_key(name)
+        record, plaintext = new_key(name, CONTRACT)
         self.records[name] = record
         self.revision += 1
         return plaintext
@@ -74,7 +76,7 @@ def refresher(source: MemorySource) -> KeyRefresher:
 
 
 def test_a_key_has_256_random_bits_and_its_record_only_the_hash_and_a_hint() -> None:
-    record, plaintext = new_key("laptop")
+    record, plaintext = new_key("laptop", CONTRACT)
     assert re.fullmatch(r"sk-fundament-[A-Za-z0-9_-]{43}", plaintext)
     assert re.fullmatch(r"key_[0-9a-f]{24}", record.id)
     assert record.digest == hashlib.sha256(plaintext.encode()).digest()
@@ -82,28 +84,37 @@ def test_a_key_has_256_random_bits_and_its_record_only_the_hash_and_a_hint() -> 
     assert abs(record.created_at - time.time()) < 2
     assert record.revoked_at is None
     assert plaintext not in repr(record)
-    assert new_key("laptop")[1] != plaintext
+    assert new_key("laptop", CONTRACT)[1] != plaintext
 
 
 @pytest.mark.parametrize("name", ["", " laptop", "a\tb", "a\nb", "a" * 101, "key_1", "sk-fundament-oops", "bell\a"])
 def test_a_name_that_would_confuse_a_list_or_a_revocation_is_refused(name: str) -> None:
-    with pytest.raises(KeyNameError):
-        new_key(name)
+    with pytest.raises(InvalidChange):
+        new_key(name, CONTRACT)
 
 
 @pytest.mark.parametrize("name", ["laptop", "Ada's phone (work)", "a" * 100, "ключ", "日本"])
 def test_a_plain_name_is_kept_as_it_is(name: str) -> None:
-    assert new_key(name)[0].name == name
+    assert new_key(name, CONTRACT)[0].name == name
+
+
+def test_a_key_that_would_never_work_is_refused() -> None:
+    with pytest.raises(InvalidChange, match="future"):
+        new_key("laptop", CONTRACT, expires_at=int(time.time()))
+
+
+@pytest.mark.parametrize("names", [[], ["admin"], ["inference", "admin"]])
+def test_a_scope_must_be_there(names: list[str]) -> None:
+    with pytest.raises(InvalidChange, match="There are: inference, usage"):
+        scopes_of(names)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=20))
 def test_the_ring_finds_exactly_the_active_keys_of_its_last_replacement(fates: list[tuple[bool, bool]]) -> None:
-    ring = KeyRing(new_key("before")[0] for _ in range(3))
-    made = [(new_key("name"), present, revoked) for present, revoked in fates]
+    ring = KeyRing(new_key("before", CONTRACT)[0] for _ in range(3))
+    made = [(new_key("name", CONTRACT), present, revoked) for present, revoked in fates]
     ring.replace(
-        KeyRecord(id=r.id, name=r.name, digest=r.digest, hint=r.hint, created_at=0, revoked_at=1 if revoked else None)
-        for (r, _), present, revoked in made
-        if present
+        msgspec.structs.replace(r, revoked_at=1 if revoked else None) for (r, _), present, revoked in made if present
     )
     for (record, plaintext), present, revoked in made:
         found = ring.find(plaintext)
@@ -113,7 +124,7 @@ def test_the_ring_finds_exactly_the_active_keys_of_its_last_replacement(fates: l
 
 @given(st.text(st.characters()))  # lone surrogates included
 def test_any_text_can_be_looked_up(text: str) -> None:
-    assert KeyRing([new_key("name")[0]]).find(text) is None
+    assert KeyRing([new_key("name", CONTRACT)[0]]).find(text) is None
 
 
 async def test_a_key_works_as_soon_as_it_is_created(source: MemorySource, refresher: KeyRefresher) -> None:

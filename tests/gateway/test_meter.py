@@ -6,13 +6,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from accounts import KEY
 from fundament.gateway.catalogue import CatalogueModel
-from fundament.gateway.keys import KeyRecord
 from fundament.gateway.meter import Meter, Metering, UsageRecord
+from fundament.gateway.prices import Price
 from fundament.protocol.usage import CompletionDetails, PromptDetails, Usage
 
-KEY = KeyRecord(id="key_1", name="somebody", digest=b"x" * 32, hint="sk", created_at=1)
-MODEL = CatalogueModel(id="model", created=1, owned_by="x", aliases=("alias",))
+PRICE = Price(input=150, cached_input=75, output=600)
+MODEL = CatalogueModel(id="model", created=1, owned_by="x", aliases=("alias",), region="ch", price=PRICE)
 USAGE = Usage(10, 5, 15, PromptDetails(cached_tokens=4), CompletionDetails(reasoning_tokens=2))
 
 
@@ -43,6 +44,8 @@ def test_a_record_says_who_asked_what_and_what_it_took() -> None:
     metering.settle("completed", USAGE)
     record = only(lines)
     assert (record.request_id, record.key_id, record.endpoint) == ("req_1", "key_1", "chat")
+    assert (record.contract_id, record.region) == (KEY.contract.id, "ch")
+    assert record.cost_nanos == 6 * 150 + 4 * 75 + 5 * 600
     assert (record.model, record.asked_model, record.stream) == ("model", "alias", True)
     assert (record.outcome, record.error_code, record.tokens_known) == ("completed", None, True)
     assert (record.input_tokens, record.cached_tokens) == (10, 4)

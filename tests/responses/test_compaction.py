@@ -62,3 +62,9 @@ def test_what_cannot_be_compacted_is_refused_by_name(body: dict[str, Any], param
     with pytest.raises(InvalidRequest) as caught:
         validate_compact(body)
     assert caught.value.param == param
+
+
+@pytest.mark.parametrize(("most", "tokens"), [(None, SUMMARY_TOKENS), (100, 100), (100_000, SUMMARY_TOKENS)])
+def test_a_summary_is_no_longer_than_the_model_may_speak(most: int | None, tokens: int) -> None:
+    wanted = validate_compact({"model": "m", "input": "x"})
+    assert summary_request(wanted, most).max_output_tokens == tokens

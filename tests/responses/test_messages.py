@@ -20,7 +20,7 @@ def messages(*items: dict[str, Any], history: Sequence[dict[str, Any]] = ()) -> 
 
 def answer(*texts: str) -> dict[str, Any]:
     parts = [{"type": "output_text", "text": text, "annotations": [], "logprobs": []} for text in texts]
-    return {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": parts}
+    return {"type": "message", "id": f"msg_{texts}", "role": "assistant", "status": "completed", "content": parts}
 
 
 def called(id: str, name: str = "f") -> dict[str, Any]:
@@ -34,7 +34,7 @@ def result(id: str, output: Any = "1") -> dict[str, Any]:
 
 def thought(*texts: str, **fields: Any) -> dict[str, Any]:
     content = [{"type": "reasoning_text", "text": text} for text in texts]
-    return {"type": "reasoning", "id": "rs_1", "summary": [], "content": content, **fields}
+    return {"type": "reasoning", "id": f"rs_{texts}", "summary": [], "content": content, **fields}
 
 
 def tool_call(id: str, name: str = "f") -> dict[str, Any]:
@@ -211,7 +211,6 @@ def test_the_model_is_told_that_a_call_was_not_approved(fields: dict[str, Any], 
     [
         ([result("a")], "No tool call found for function call output with call_id a.", "input", None),
         ([called("a")], "No tool output found for function call a.", "input", None),
-        ([{"type": "item_reference", "id": "msg_9"}], "Item with id 'msg_9' not found.", "input[0]", None),
         ([approval(True)], "No approval request found with id 'mcpr_1'.", "input[0]", None),
         ([thought("Hm.")], "The input has nothing that a model could answer.", "input", None),
     ],

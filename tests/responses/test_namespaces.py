@@ -33,7 +33,7 @@ def function(**fields: Any) -> dict[str, Any]:
 
 def test_a_refusal_names_a_tool_by_its_place_in_the_request() -> None:
     paths = tool_paths(validate({"model": "m", "input": "x", "tools": [NAMESPACE, function()]}).tools or [])
-    assert paths == ["tools[0].tools[0]", "tools[0].tools[1]", "tools[1]"]
+    assert [place.path for place in paths] == ["tools[0].tools[0]", "tools[0].tools[1]", "tools[1]"]
     assert responses_param("tools[1].custom.format", paths) == "tools[0].tools[1].format"
     assert responses_param("tools[2].function.parameters", paths) == "tools[1].parameters"
 

@@ -94,6 +94,19 @@ def test_all_segments_stay_within_the_bound_and_what_is_removed_is_said(tmp_path
     assert sum(log["removed_bytes"] for log in logs) + 10 * len(lines_in(tmp_path)) == 2000
 
 
+def test_a_segment_that_another_worker_writes_is_never_removed(tmp_path: Path) -> None:
+    with open_journal(tmp_path) as other, capture_logs():
+        other.append(b"first")
+        other.flush()
+        with open_journal(tmp_path, segment_bytes=100, total_bytes=200) as journal:
+            for line in numbered(100):
+                journal.append(line)
+                journal.flush()
+        other.append(b"last")
+        other.flush()
+        assert lines_in(tmp_path)[:2] == [b"first", b"last"]
+
+
 def test_a_restart_keeps_what_was_there_and_begins_a_segment_of_its_own(tmp_path: Path) -> None:
     for line in (b"one", b"two"):
         with open_journal(tmp_path) as journal:

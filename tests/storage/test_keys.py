@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from fundament.errors import Unavailable
-from fundament.gateway.keys import KeyNameError, KeyRefresher, KeyRing
+from fundament.errors import InvalidChange, Unavailable, UnknownRecord
+from fundament.gateway.keys import KeyRefresher, KeyRing
+from fundament.storage.contracts import ContractRepository
 from fundament.storage.database import open_database, upgrade
-from fundament.storage.keys import KeyRepository, UnknownKeyError
+from fundament.storage.keys import KeyRepository
 
 CREATE_KEYS = """
 import asyncio, sys
@@ -71,7 +72,7 @@ async def test_a_created_key_is_loaded_as_it_was_given(repository: KeyRepository
 async def test_a_name_is_unique_among_active_keys_only(repository: KeyRepository) -> None:
     await repository.create("laptop")
     version = await repository.version()
-    with pytest.raises(KeyNameError, match="laptop"):
+    with pytest.raises(InvalidChange, match="laptop"):
         await repository.create("laptop")
     assert await repository.version() == version
     await repository.revoke("laptop")
@@ -105,7 +106,7 @@ async def test_what_is_no_active_key_cannot_be_revoked(repository: KeyRepository
     record, _ = await repository.create("laptop")
     await repository.revoke("laptop")
     for reference in ("laptop", record.hint, "phone", ""):
-        with pytest.raises(UnknownKeyError):
+        with pytest.raises(UnknownRecord):
             await repository.revoke(reference)
 
 
@@ -114,11 +115,99 @@ async def test_a_hint_that_fits_two_keys_revokes_none(repository: KeyRepository,
     two, _ = await repository.create("two")
     async with engine.begin() as connection:
         await connection.execute(text("UPDATE keys SET hint = 'alike'"))
-    with pytest.raises(UnknownKeyError) as caught:
+    with pytest.raises(UnknownRecord) as caught:
         await repository.revoke("alike")
     assert one.id in str(caught.value)
     assert two.id in str(caught.value)
     assert len((await repository.load())[1]) == 2
+
+
+async def test_two_contracts_may_name_their_keys_alike_and_then_the_name_alone_revokes_none(
+    repository: KeyRepository, engine: AsyncEngine
+) -> None:
+    await ContractRepository(engine, ["unlimited"]).create("acme", "unlimited")
+    ours, _ = await repository.create("laptop")
+    theirs, _ = await repository.create("laptop", contract="acme")
+    with pytest.raises(UnknownRecord, match="of the contract 'acme'") as caught:
+        await repository.revoke("laptop")
+    assert ours.id in str(caught.value)
+    assert theirs.id in str(caught.value)
+    await repository.revoke(theirs.id)
+    assert (await repository.load())[1] == [ours]
+
+
+async def test_what_a_key_may_do_is_loaded_as_it_was_given(repository: KeyRepository) -> None:
+    end = int(time.time()) + 100
+    record, _ = await repository.create("k", scopes=("inference", "usage"), models=("a", "b/c"), expires_at=end)
+    _, [loaded] = await repository.load()
+    assert loaded == record
+    assert (loaded.scopes, loaded.models, loaded.expires_at) == (("inference", "usage"), ("a", "b/c"), end)
+
+
+async def test_an_expired_key_gives_its_name_free(repository: KeyRepository, engine: AsyncEngine) -> None:
+    await repository.create("laptop", expires_at=int(time.time()) + 100)
+    with pytest.raises(InvalidChange, match="named 'laptop' already"):
+        await repository.create("laptop")
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE keys SET expires_at = 1234"))
+    newer, _ = await repository.create("laptop")
+    assert (await repository.load())[1] == [newer]
+    assert {key.revoked_at for key in await repository.list()} == {1234, None}
+
+
+async def test_a_rotation_puts_a_like_key_in_the_place_of_one_that_works_on_for_a_while(
+    repository: KeyRepository,
+) -> None:
+    end = int(time.time()) + 1000
+    first, plaintext = await repository.create("laptop", scopes=("usage",), models=("a",), expires_at=end)
+    old, new, newer = await repository.rotate("laptop", overlap_s=60)
+    assert newer != plaintext
+    assert (old.id, old.replaced_by) == (first.id, new.id)
+    assert old.expires_at is not None
+    assert abs(old.expires_at - time.time() - 60) < 2
+    assert (new.name, new.contract, new.scopes, new.models) == ("laptop", first.contract, ("usage",), ("a",))
+    assert new.expires_at is not None
+    assert abs(new.expires_at - end) < 2  # as long a life as the old one had
+    ring = KeyRing((await repository.load())[1])
+    assert ring.find(plaintext) == old
+    assert ring.find(newer) == new
+
+
+async def test_a_rotation_never_makes_the_old_key_live_longer(repository: KeyRepository) -> None:
+    end = int(time.time()) + 10
+    await repository.create("laptop", expires_at=end)
+    old, _, _ = await repository.rotate("laptop", overlap_s=3600)
+    assert old.expires_at == end
+
+
+async def test_the_newest_key_of_a_name_is_rotated_and_a_replaced_one_is_not(
+    repository: KeyRepository, engine: AsyncEngine
+) -> None:
+    first, _ = await repository.create("laptop")
+    _, second, _ = await repository.rotate("laptop", overlap_s=60)
+    old, third, _ = await repository.rotate("laptop", overlap_s=60)
+    assert old.id == second.id
+    with pytest.raises(InvalidChange, match=f"replaced by {second.id}"):
+        await repository.rotate(first.id, overlap_s=60)
+    with pytest.raises(UnknownRecord, match="Several active keys"):
+        await repository.revoke("laptop")
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE keys SET expires_at = 1234"))
+    with pytest.raises(InvalidChange, match="has expired"):
+        await repository.rotate(third.id, overlap_s=60)
+    await repository.revoke(third.id)
+    with pytest.raises(InvalidChange, match="was revoked"):
+        await repository.rotate(third.id, overlap_s=60)
+
+
+async def test_a_later_use_is_kept_and_an_earlier_one_changes_nothing(repository: KeyRepository) -> None:
+    laptop, _ = await repository.create("laptop")
+    phone, _ = await repository.create("phone")
+    version = await repository.version()
+    await repository.used({laptop.id: 5, phone.id: 6, "key_gone": 7})
+    await repository.used({laptop.id: 4, phone.id: 8})
+    assert {key.name: key.last_used_at for key in await repository.list()} == {"laptop": 5, "phone": 8}
+    assert await repository.version() == version  # or every worker would load all keys again each minute
 
 
 @settings(max_examples=20, deadline=None)
@@ -137,7 +226,7 @@ def test_any_sequence_of_changes_leaves_what_a_dict_would_hold(changes: list[tup
                     model[name] = record.id
                 else:
                     assert (await repository.revoke(name)).id == model.pop(name)
-            except (KeyNameError, UnknownKeyError):
+            except (InvalidChange, UnknownRecord):
                 assert not allowed
                 assert await repository.version() == before
             else:

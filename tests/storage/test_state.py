@@ -1,5 +1,6 @@
 """Responses and conversations in a real SQLite file and a real PostgreSQL: what each method promises."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -116,8 +117,8 @@ async def test_a_history_is_bounded(store: StateStore, monkeypatch: pytest.Monke
 async def test_a_deleted_response_is_gone_with_its_events_and_ends_a_history(opened: Opened) -> None:
     store = opened.store
     for number in range(3):
-        await store.save(stored(f"resp_{number}", previous_response_id=f"resp_{number - 1}"))
-        await store.add_events(f"resp_{number}", [(0, b"a"), (1, b"b")])
+        await store.save(stored(f"resp_{number}", previous_response_id=f"resp_{number - 1}", runner="maker"))
+        await store.add_events(f"resp_{number}", "maker", [(0, b"a"), (1, b"b")])
     assert await store.delete("alice", "resp_1")
     assert not await store.delete("alice", "resp_1")
     assert await store.find("alice", "resp_1") is None
@@ -178,6 +179,16 @@ async def test_items_are_paged_in_both_orders(store: StateStore) -> None:
     assert await store.items("alice", "conv_9", after="msg_1") is None
 
 
+async def test_items_are_found_by_their_ids_in_any_conversation_of_their_owner(store: StateStore) -> None:
+    await converse(store, "conv_1", "alice", 1, 2, 3)
+    await converse(store, "conv_2", "alice", 4)
+    await converse(store, "conv_3", "bob", 5)
+    await store.add_items("alice", "conv_1", [{"id": "msg_\0", "number": 6}])
+    found = await store.find_items("alice", ["msg_4", "msg_1", "msg_5", "msg_9", "msg_\0"])
+    assert {id: item["number"] for id, item in found.items()} == {"msg_1": 1, "msg_4": 4, "msg_\0": 6}
+    assert await store.find_items("alice", []) == {}
+
+
 async def test_an_empty_conversation_has_no_items(store: StateStore) -> None:
     await converse(store)
     assert await store.items("alice", "conv_1") == []
@@ -218,15 +229,15 @@ async def test_ids_that_no_text_column_takes_are_ids_like_others(store: StateSto
 
 async def test_events_are_given_in_order_after_a_number_and_kept_once(opened: Opened) -> None:
     store = opened.store
-    await store.save(stored())
-    await store.save(stored("resp_2"))
-    await store.add_events("resp_1", [(2, b"c"), (0, b"a\0"), (1, b"b")])
-    await store.add_events("resp_2", [(1, b"other")])
-    await store.add_events("resp_1", [(2, b"again"), (3, b"d")])
-    await store.add_events("resp_1", [])
+    await store.save(stored(runner="maker"))
+    await store.save(stored("resp_2", runner="maker"))
+    await store.add_events("resp_1", "maker", [(2, b"c"), (0, b"a\0"), (1, b"b")])
+    await store.add_events("resp_2", "maker", [(1, b"other")])
+    await store.add_events("resp_1", "maker", [(2, b"again"), (3, b"d")])
+    await store.add_events("resp_1", "maker", [])
     assert await store.events("resp_1", -1) == [(0, b"a\0"), (1, b"b"), (2, b"c"), (3, b"d")]
     assert await store.events("resp_1", 1) == [(2, b"c"), (3, b"d")]
-    await store.add_events("resp_gone", [(0, b"late")])
+    await store.add_events("resp_gone", "maker", [(0, b"late")])
     assert await opened.count(response_events) == 5
 
 
@@ -267,6 +278,21 @@ async def test_only_who_makes_a_response_replaces_it(opened: Opened) -> None:
     assert await store.find("alice", "resp_gone") is None
 
 
+async def test_events_are_kept_as_long_as_their_runner_makes_the_response(opened: Opened) -> None:
+    store = opened.store
+    await store.save(stored(runner="maker"))
+    assert await store.add_events("resp_1", "maker", [(0, b"a")])
+    assert await store.replace(stored(runner="taker"), "maker")
+    late, kept = await asyncio.gather(
+        store.add_events("resp_1", "maker", [(1, b"late")]), store.add_events("resp_1", "taker", [(1, b"b")])
+    )
+    assert (late, kept) == (False, True)
+    assert await store.replace(stored(runner=None), "taker", [(2, b"c")])
+    assert not await store.add_events("resp_1", "taker", [(3, b"late")])
+    assert not await store.add_events("resp_gone", "taker", [(0, b"late")])
+    assert await store.events("resp_1", -1) == [(0, b"a"), (1, b"b"), (2, b"c")]
+
+
 async def test_a_runner_that_never_told_has_as_long_as_one_that_did(store: StateStore) -> None:
     await store.save(stored("resp_new", created_at=time.time(), runner="unheard"))
     await store.save(stored("resp_old", created_at=time.time() - 61, runner="unheard"))
@@ -286,8 +312,8 @@ async def test_a_sweep_deletes_the_oldest_up_to_its_limit(opened: Opened, monkey
     monkeypatch.setattr(state, "SWEPT_EVENTS", 3)
     store = opened.store
     for number in range(15):
-        await store.save(stored(f"resp_{number}", created_at=float(number)))
-        await store.add_events(f"resp_{number}", [(event, b"event") for event in range(number % 5)])
+        await store.save(stored(f"resp_{number}", created_at=float(number), runner="maker"))
+        await store.add_events(f"resp_{number}", "maker", [(event, b"event") for event in range(number % 5)])
     assert await store.sweep(0.0, 100) == 0
     assert await store.sweep(12.0, 10) == 10
     assert await opened.count(responses) == 5

@@ -133,8 +133,8 @@ async def test_responses_deleted_saved_and_swept_at_once_end_in_no_failure(datab
 
     async def save(store: StateRepository, order: list[str]) -> None:
         for _ in range(5):
-            await asyncio.gather(*(store.save(stored(id)) for id in order))
-            await asyncio.gather(*(store.add_events(id, [(0, b"a"), (1, b"b")]) for id in reversed(order)))
+            await asyncio.gather(*(store.save(stored(id, runner="maker")) for id in order))
+            await asyncio.gather(*(store.add_events(id, "maker", [(0, b"a"), (1, b"b")]) for id in reversed(order)))
 
     async def delete(store: StateRepository) -> None:
         for id in ids:
@@ -209,7 +209,7 @@ async def test_a_failing_database_fails_every_waiter_and_serves_again_when_it_is
         store.delete("alice", "resp_1"),
         store.orphans(1, 1),
         store.sweep(1, 1),
-        store.add_events("resp_1", [(0, b"a")]),
+        store.add_events("resp_1", "maker", [(0, b"a")]),
         return_exceptions=True,
     )
     assert [type(result) for result in results] == [Unavailable] * 26

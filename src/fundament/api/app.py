@@ -1,9 +1,6 @@
 """The lists of routes, and the one ASGI application made of them. It knows every endpoint by path, and nothing else."""
 
-from collections.abc import Mapping
-
-from starlette.routing import Route, Router
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from fundament.api.chat import ChatCompletions
 from fundament.api.completions import Completions
@@ -33,7 +30,8 @@ from fundament.api.responses import (
     RetrieveResponse,
 )
 from fundament.api.responses_socket import ResponsesSocket
-from fundament.errors import NotFound
+from fundament.api.routes import Routes
+from fundament.api.usage import ReportUsage
 
 BASES = ("/v2", "/v1")  # the same API on both
 
@@ -41,7 +39,7 @@ BASES = ("/v2", "/v1")  # the same API on both
 def build_app(desk: Desk) -> ASGIApp:
     """The service as an ASGI application."""
     admission, upstreams = desk.admission, desk.upstreams
-    generation = (admission, upstreams, desk.meter)
+    generation = (admission, upstreams, desk.limiter, desk.meter)
     endpoints: dict[str, ASGIApp] = {
         "/chat/completions": Methods(POST=ChatCompletions(*generation, max_body_bytes=desk.max_body_bytes)),
         "/completions": Methods(POST=Completions(*generation, max_body_bytes=desk.max_body_bytes)),
@@ -57,6 +55,7 @@ def build_app(desk: Desk) -> ASGIApp:
         ),
         "/conversations/{id}/items": Methods(GET=ListItems(desk), POST=CreateItems(desk)),
         "/conversations/{id}/items/{item_id}": Methods(GET=RetrieveItem(desk), DELETE=DeleteItem(desk)),
+        "/usage": Methods(GET=ReportUsage(admission, desk.ledger, desk.currency)),
         "/models": Methods(GET=ListModels(admission)),
         "/models/{id:path}": Methods(GET=RetrieveModel(admission)),
     }
@@ -66,19 +65,3 @@ def build_app(desk: Desk) -> ASGIApp:
     served |= {path: Methods(GET=endpoint) for path, endpoint in reference.items()}
     socket = ResponsesSocket(desk)
     return Edge(Routes(served), {f"{base}/responses": socket for base in BASES})
-
-
-class Routes:
-    """Finds the endpoint of a path: by a dict where the path is fixed, which is the hot way, else by Starlette."""
-
-    def __init__(self, endpoints: Mapping[str, ASGIApp]) -> None:
-        self._fixed = {path: endpoint for path, endpoint in endpoints.items() if "{" not in path}
-        routes = [Route(path, endpoint) for path, endpoint in endpoints.items() if "{" in path]
-        self._router = Router(routes, redirect_slashes=False, default=_unknown_url)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._fixed.get(scope["path"], self._router)(scope, receive, send)
-
-
-async def _unknown_url(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's signature
-    raise NotFound(f"Invalid URL ({scope['method']} {scope['path']})", code="unknown_url")

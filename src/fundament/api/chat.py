@@ -19,3 +19,6 @@ class ChatCompletions(Generation[ChatRequest]):
     def check(self, model: CatalogueModel, request: ChatRequest) -> None:
         refuse_too_much_output(model, "max_tokens", request.max_tokens)
         refuse_too_much_output(model, "max_completion_tokens", request.max_completion_tokens)
+
+    def output_tokens(self, request: ChatRequest) -> int | None:
+        return request.max_completion_tokens or request.max_tokens

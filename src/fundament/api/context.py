@@ -3,21 +3,20 @@
 It knows HTTP; how a summary is asked for and travels is known by `responses/compaction.py`.
 """
 
-import time
-
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from fundament.api.creation import settle
-from fundament.api.desk import Desk, ids
+from fundament.api.creation import begin
+from fundament.api.desk import Desk
 from fundament.api.edge import send_json
 from fundament.api.requests import ClientLeft
 from fundament.api.streaming import ClientWatch
-from fundament.errors import RequestError
 from fundament.protocol import responses
+from fundament.protocol.usage import Usage
 from fundament.responses.compaction import compacted, summary_of, summary_request
 from fundament.responses.history import history_of, kept
 from fundament.responses.making import Making
+from fundament.responses.references import with_items
 
 _encode = msgspec.json.Encoder().encode
 
@@ -37,10 +36,18 @@ class CountInputTokens:
             return
         request = responses.validate(body)
         model = desk.admission.admit(key, request.model)
-        history = await history_of(desk.store, key.id, request)
+        history = await history_of(desk.store, key.contract.id, request)
+        request = await with_items(desk.store, key.contract.id, request, history)
         upstream = desk.upstreams[model.id]
         making = Making(request, history, upstream, id="resp_0", created_at=0, new_id=lambda prefix: f"{prefix}_0")
-        tokens = await making.count()
+        held = await desk.limiter.reserve(key.contract, model, {}, output_tokens=0)
+        if held is not None:
+            scope["connection"].tell(held.header_lines())
+        try:
+            tokens = await making.count()
+        finally:
+            if held is not None:
+                held.settle("completed", Usage(), 0)
         await send_json(send, _encode({"object": "response.input_tokens", "input_tokens": tokens}))
 
 
@@ -57,37 +64,13 @@ class CompactConversation:
             wanted = responses.validate_compact(await desk.body(scope, receive))
         except ClientLeft:
             return
-        request = summary_request(wanted)
-        model = desk.admission.admit(key, request.model)
-        request_id: str = scope["request_id"]
-        new_id = ids(request_id)
-        history = await history_of(desk.store, key.id, request)
-        backend = desk.upstreams[model.id]
-        created_at = int(time.time())
-        making = Making(request, history, backend, id=new_id("resp"), created_at=created_at, new_id=new_id)
-        metering = desk.meter.begin(
-            request_id=request_id,
-            key=key,
-            endpoint="responses",
-            model=model,
-            asked_model=request.model,
-            stream=False,
-        )
-        watch = ClientWatch(scope["connection"])
-        failure: RequestError | None = None
-        try:
-            await making.open(stream=False)
-            await making.whole()
-        except RequestError as failed:
-            failure = failed
-            raise
-        finally:
-            watch.stop()
-            await making.close()
-            if watch.left:
-                metering.settle("cancelled", making.usage)
-            settle(metering, making, failure)
-        response = making.fold.response
-        output = compacted([*history, *kept(wanted.items, new_id)], summary_of(response), new_id("cmp"))
-        answer = {"id": response["id"], "object": "response.compaction", "created_at": created_at}
+        most_tokens = desk.admission.catalogue.find(wanted.model).max_output_tokens
+        creation = await begin(desk, key, summary_request(wanted, most_tokens), scope["request_id"], body=None)
+        scope["connection"].tell(creation.limit_lines)
+        response = await creation.whole(ClientWatch(scope["connection"]))
+        if response is None:
+            return
+        said = [*creation.history, *kept(creation.request.items[:-1], creation.new_id)]
+        output = compacted(said, summary_of(response), creation.new_id("cmp"))
+        answer = {"id": response["id"], "object": "response.compaction", "created_at": response["created_at"]}
         await send_json(send, _encode({**answer, "output": output, "usage": response["usage"]}))

@@ -21,13 +21,14 @@ from fundament.protocol.conversations import ConversationChange, ItemsToAdd, New
 from fundament.protocol.validation import checked
 from fundament.responses.history import conversation_not_found, kept
 from fundament.responses.pages import page, page_settings
+from fundament.responses.references import resolved
 
 Json = dict[str, Any]
 _encode = msgspec.json.Encoder().encode
 
 
 class ConversationEndpoint(ABC):
-    """One of the endpoints: it has the key's owner, a body if it is sent one, and answers with JSON."""
+    """One of the endpoints: it has the contract, a body if it is sent one, and answers with JSON."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -41,11 +42,11 @@ class ConversationEndpoint(ABC):
                 body = await self._desk.body(scope, receive)
             except ClientLeft:
                 return
-        await send_json(send, _encode(await self.answer(key.id, scope, body)))
+        await send_json(send, _encode(await self.answer(key.contract.id, scope, body)))
 
     @abstractmethod
     async def answer(self, owner: str, scope: Scope, body: Json) -> Json:
-        """What the endpoint says to the key `owner`; raises RequestError."""
+        """What the endpoint says to the contract `owner`; raises RequestError."""
 
     async def find(self, owner: str, scope: Scope) -> Conversation:
         id: str = scope["path_params"]["id"]
@@ -61,7 +62,8 @@ class CreateConversation(ConversationEndpoint):
         conversation = Conversation(
             id=_new_id("conv"), owner=owner, created_at=int(time.time()), metadata=wanted.metadata or {}
         )
-        await self._store.add_conversation(conversation, kept(wanted.items or [], _new_id))
+        items = await resolved(self._store, owner, wanted.items or [], "items")
+        await self._store.add_conversation(conversation, kept(items, _new_id))
         return shown(conversation)
 
 
@@ -90,7 +92,10 @@ class DeleteConversation(ConversationEndpoint):
 class CreateItems(ConversationEndpoint):
     async def answer(self, owner: str, scope: Scope, body: Json) -> Json:
         id: str = scope["path_params"]["id"]
-        items = kept(validate(body, ItemsToAdd).items, _new_id)
+        wanted = validate(body, ItemsToAdd).items
+        if await self._store.find_conversation(owner, id) is None:
+            raise conversation_not_found(id)
+        items = kept(await resolved(self._store, owner, wanted, "items"), _new_id)
         if not await self._store.add_items(owner, id, items):
             raise conversation_not_found(id)
         return page(items, len(items))

@@ -5,26 +5,27 @@ It knows their order and what is said of a failure when; it does not know how th
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from msgspec import Struct
 
-from fundament.api.desk import Desk, ids
+from fundament.api.desk import Desk
 from fundament.api.streaming import stopping
 from fundament.errors import RequestError
 from fundament.gateway.catalogue import refuse_too_much_output
 from fundament.gateway.keys import KeyRecord
 from fundament.gateway.meter import Metering, Outcome
 from fundament.gateway.state import StoredResponse
-from fundament.protocol import responses
 from fundament.protocol.responses import ResponsesRequest
 from fundament.responses.background import conversation_items
 from fundament.responses.fold import Event
 from fundament.responses.history import Json, history_of, kept
+from fundament.responses.ids import ids
 from fundament.responses.making import Making
 from fundament.responses.native import AnyMaking, NativeMaking
+from fundament.responses.references import with_items
 
 
 class Watch(Protocol):
@@ -50,31 +51,38 @@ class Listener(Protocol):
 
 
 async def begin(
-    desk: Desk, key: KeyRecord, body: Json, request_id: str, *, memory: "Memory | None" = None
+    desk: Desk,
+    key: KeyRecord,
+    request: ResponsesRequest,
+    request_id: str,
+    *,
+    body: Json | None,
+    memory: "Memory | None" = None,
 ) -> "Creation":
     """Admits a request and finds what came before it.
 
     Args:
-        body: the request as it came.
+        body: the request as it came, for a server that speaks Responses; None has a chat asked in any case.
         memory: what the client's connection remembers of responses, if it does.
 
     Raises:
-        RequestError: the request is malformed; the model, a parameter or what it goes on from is not there.
+        RequestError: the model, a parameter or what the request goes on from is not there.
     """
-    request = responses.validate(body)
     model = desk.admission.admit(key, request.model)
     refuse_too_much_output(model, "max_output_tokens", request.max_output_tokens)
     history = None if memory is None else memory.recall(request.previous_response_id)
     if history is None:
-        history = await history_of(desk.store, key.id, request)
+        history = await history_of(desk.store, key.contract.id, request)
+    request = await with_items(desk.store, key.contract.id, request, history)
     new_id = ids(request_id)
     id = new_id("resp")
     created_at = int(time.time())
     upstream = desk.upstreams[model.id]
-    input = kept(request.items, new_id)
+    is_native = body is not None and upstream.speaks_responses
     goes_on = request.stored or request.conversation_id is not None or memory is not None
+    input = kept(request.items, new_id) if goes_on or is_native else []
     making: AnyMaking
-    if upstream.speaks_responses:
+    if body is not None and is_native:
         reasons = goes_on and (upstream.reasons or request.reasoning is not None)
         making = NativeMaking(
             request, body, history, input, upstream, id=id, created_at=created_at, new_id=new_id, reasons=reasons
@@ -84,13 +92,14 @@ async def begin(
         making = Making(request, history, upstream, id=id, created_at=created_at, new_id=new_id, allow_private=private)
     stored = StoredResponse(
         id=id,
-        owner=key.id,
+        owner=key.contract.id,
         created_at=created_at,
         response=making.fold.response,
-        input=input if goes_on else [],
+        input=input,
         previous_response_id=request.previous_response_id,
         conversation_id=request.conversation_id,
     )
+    held = await desk.limiter.reserve(key.contract, model, making.asked, output_tokens=request.max_output_tokens)
     metering = desk.meter.begin(
         request_id=request_id,
         key=key,
@@ -98,8 +107,10 @@ async def begin(
         model=model,
         asked_model=request.model,
         stream=bool(request.stream),
+        held=held,
     )
-    return Creation(desk, request, history, stored, making, metering)
+    limit_lines = b"" if held is None else held.header_lines()
+    return Creation(desk, request, history, stored, making, metering, new_id, limit_lines)
 
 
 class Memory:
@@ -124,7 +135,10 @@ class Memory:
 
 
 class Creation(Struct, frozen=True):
-    """A response between its admission and its end; `history` are the items before the request's own."""
+    """A response between its admission and its end.
+
+    `history` are the items before the request's own, `limit_lines` the header lines that tell its client of its limits.
+    """
 
     desk: Desk
     request: ResponsesRequest
@@ -132,6 +146,8 @@ class Creation(Struct, frozen=True):
     stored: StoredResponse
     making: AnyMaking
     metering: Metering
+    new_id: Callable[[str], str]
+    limit_lines: bytes
 
     @property
     def padded(self) -> bool:
@@ -162,6 +178,7 @@ class Creation(Struct, frozen=True):
         """
         async with self._guarded(watch):
             await self.making.open(stream=True)
+            await self.making.peek()
             await listener.begin()
             number = -1
             try:
@@ -198,7 +215,14 @@ class Creation(Struct, frozen=True):
         await listener.tell(events)
 
     def settle(self, failure: RequestError | None) -> None:
-        settle(self.metering, self.making, failure)
+        """Writes the usage record of a response that has ended, by how it ended."""
+        status = self.making.fold.status
+        if failure is not None or status == "failed":
+            error: dict[str, Any] = self.making.fold.response.get("error") or {}
+            code = failure.code if failure is not None else error.get("code")
+            self.metering.settle("failed", self.making.usage, code)
+        else:
+            self.metering.settle("cancelled" if status == "cancelled" else "completed", self.making.usage)
 
     @asynccontextmanager
     async def _guarded(self, watch: Watch) -> AsyncGenerator[None]:
@@ -226,13 +250,3 @@ class Creation(Struct, frozen=True):
             await self.desk.store.save(self.stored, conversation_items(self.stored))
         elif items := conversation_items(self.stored):
             await self.desk.store.add_items(self.stored.owner, self.request.conversation_id or "", items)
-
-
-def settle(metering: Metering, making: AnyMaking, failure: RequestError | None) -> None:
-    """Writes the usage record of a response that has ended, by how it ended."""
-    status = making.fold.status
-    if failure is not None or status == "failed":
-        error: dict[str, Any] = making.fold.response.get("error") or {}
-        metering.settle("failed", making.usage, failure.code if failure is not None else error.get("code"))
-    else:
-        metering.settle("cancelled" if status == "cancelled" else "completed", making.usage)

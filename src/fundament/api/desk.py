@@ -1,10 +1,9 @@
-"""What the endpoints of the Responses API share: the parts behind them, and how a request is read and an id is made.
+"""What endpoints share, those of the Responses API above all: the parts behind them, how a request is read.
 
 It knows no endpoint.
 """
 
-import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,20 +14,25 @@ from fundament.backends.upstream import Upstream
 from fundament.errors import NotFound
 from fundament.gateway.admission import Admission
 from fundament.gateway.keys import KeyRecord
+from fundament.gateway.limits import Limiter
 from fundament.gateway.meter import Meter
 from fundament.gateway.state import StateStore, StoredResponse
+from fundament.gateway.usage import Ledger
 from fundament.responses.background import Background
 
 
 @dataclass(frozen=True)
 class Desk:
-    """What the endpoints of the Responses API share."""
+    """The parts behind the endpoints. `currency` is the bill's."""
 
     admission: Admission
     upstreams: Mapping[str, Upstream]
+    limiter: Limiter
     meter: Meter
     store: StateStore
     background: Background
+    ledger: Ledger
+    currency: str
     max_body_bytes: int
     allow_private_addresses: bool = False
 
@@ -44,13 +48,6 @@ class Desk:
         if stored is None:
             raise response_not_found(id)
         return stored
-
-
-def ids(request_id: str) -> Callable[[str], str]:
-    """Makes ids that begin with a prefix, all of one request alike and none twice."""
-    seed = request_id.removeprefix("req_")
-    numbers = itertools.count()
-    return lambda prefix: f"{prefix}_{seed}{next(numbers):04x}"
 
 
 def response_not_found(id: str) -> NotFound:

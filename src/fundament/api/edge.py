@@ -4,6 +4,7 @@ It knows ASGI and the error tree; it does not know which routes exist.
 """
 
 import random
+import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -12,7 +13,7 @@ import msgspec
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fundament.errors import MethodNotAllowed, NotFound, RequestError, ServerFailure
+from fundament.errors import MethodNotAllowed, NotFound, RateLimited, RequestError, ServerFailure
 
 Headers = Sequence[tuple[bytes, bytes]]
 _FAULT = "The server had an error while processing your request. Please retry."
@@ -33,6 +34,13 @@ def error_headers(failure: RequestError) -> list[tuple[bytes, bytes]]:
         headers.append((b"retry-after", b"%d" % failure.retry_after_s))
     if isinstance(failure, MethodNotAllowed):
         headers.append((b"allow", failure.allow.encode()))
+    if isinstance(failure, RateLimited):
+        # OpenAI's clients read these two: the first is exact, the second keeps them from trying again.
+        if failure.retry_after_ms is None:
+            headers.append((b"x-should-retry", b"false"))
+        else:
+            headers.append((b"retry-after-ms", b"%d" % failure.retry_after_ms))
+        headers += failure.headers
     return headers
 
 
@@ -44,7 +52,8 @@ async def send_json(send: Send, body: bytes, *, status: int = 200, headers: Head
 
 
 def new_request_id() -> str:
-    return f"req_{_random_bits(128):032x}"
+    """Begins with the time, so that what is kept by request is appended, not strewn over an index."""
+    return f"req_{int(time.time() * 1000):012x}{_random_bits(80):020x}"
 
 
 class Edge:

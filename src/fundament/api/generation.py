@@ -20,6 +20,7 @@ from fundament.backends.upstream import Upstream
 from fundament.errors import RequestError
 from fundament.gateway.admission import Admission
 from fundament.gateway.catalogue import CatalogueModel
+from fundament.gateway.limits import Limiter
 from fundament.gateway.meter import Meter, Metering, Outcome
 from fundament.protocol.chat import ChatRequest
 from fundament.protocol.completions import CompletionRequest
@@ -34,10 +35,17 @@ class Generation(ABC, Generic[RequestT]):
     id_prefix: str
 
     def __init__(
-        self, admission: Admission, upstreams: Mapping[str, Upstream], meter: Meter, *, max_body_bytes: int
+        self,
+        admission: Admission,
+        upstreams: Mapping[str, Upstream],
+        limiter: Limiter,
+        meter: Meter,
+        *,
+        max_body_bytes: int,
     ) -> None:
         self._admission = admission
         self._upstreams = upstreams
+        self._limiter = limiter
         self._meter = meter
         self._max_body_bytes = max_body_bytes
 
@@ -48,6 +56,10 @@ class Generation(ABC, Generic[RequestT]):
     @abstractmethod
     def check(self, model: CatalogueModel, request: RequestT) -> None:
         """Holds the request against the model; raises InvalidRequest."""
+
+    @abstractmethod
+    def output_tokens(self, request: RequestT) -> int | None:
+        """The most tokens that each answer may have; None if the request does not say."""
 
     def prompts(self, request: RequestT) -> int:  # noqa: ARG002 - completions override it
         """How many prompts are asked at once."""
@@ -60,14 +72,25 @@ class Generation(ABC, Generic[RequestT]):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = await self._admission.authenticate(header(scope, b"authorization"))
         try:
-            body = decode_object(await read_body(scope, receive, self._max_body_bytes))
+            data = await read_body(scope, receive, self._max_body_bytes)
         except ClientLeft:
             return
+        body = decode_object(data)
         request = self.validate(body)
         model = self._admission.admit(key, request.model)
         self.check(model, request)
         request_id: str = scope["request_id"]
         call = self._call(request_id, body, request)
+        held = await self._limiter.reserve(
+            key.contract,
+            model,
+            body,
+            output_tokens=self.output_tokens(request),
+            answers=call.choices,
+            size_bytes=len(data),
+        )
+        if held is not None:
+            scope["connection"].tell(held.header_lines())
         metering = self._meter.begin(
             request_id=request_id,
             key=key,
@@ -75,6 +98,7 @@ class Generation(ABC, Generic[RequestT]):
             model=model,
             asked_model=call.model,
             stream=call.stream,
+            held=held,
         )
         await self._serve(self._upstreams[model.id], call, ClientWatch(scope["connection"]), send, metering)
 

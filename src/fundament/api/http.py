@@ -22,12 +22,13 @@ _HEAD_IS_COMPLETE = -(2**62)  # so far below the limit that no body, which is bo
 class GatheringTransport:
     """A transport whose writes go out together at the end of the event loop's turn: an answer's head with its body."""
 
-    __slots__ = ("_outbox", "_parts", "_transport")
+    __slots__ = ("_outbox", "_parts", "_transport", "head_lines")
 
     def __init__(self, transport: asyncio.Transport, outbox: Outbox) -> None:
         self._transport = transport
         self._outbox = outbox
         self._parts: list[bytes] = []
+        self.head_lines = b""  # of the next write, which is an answer's head
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -35,6 +36,9 @@ class GatheringTransport:
     def write(self, data: bytes) -> None:
         if not self._parts:
             self._outbox.add(self)
+        if self.head_lines:
+            self._parts += (data[:-2], self.head_lines)
+            self.head_lines, data = b"", b"\r\n"
         self._parts.append(data)
 
     def flush(self) -> None:
@@ -62,7 +66,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - as uvicorn's
         super().connection_made(transport)
-        self.transport = GatheringTransport(transport, self.outbox)  # pyright: ignore[reportAttributeAccessIssue] - a transport in all that is used
+        self._gathering = GatheringTransport(transport, self.outbox)
+        self.transport = self._gathering  # pyright: ignore[reportAttributeAccessIssue] - a transport in all that is used
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = self.loop.call_later(HEAD_TIMEOUT_S, self._head_is_late)
 
@@ -72,6 +77,13 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         if self.on_lost is not None:
             self.on_lost()
+
+    def tell(self, lines: bytes) -> None:
+        """Puts header lines, each with its end, into the head of the answer that has not begun.
+
+        They are not looked at one by one, which costs uvicorn as much a line as counting all of a request's limits.
+        """
+        self._gathering.head_lines = lines
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()

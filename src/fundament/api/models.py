@@ -16,8 +16,8 @@ class ListModels:
         self._admission = admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
-        await self._admission.authenticate(header(scope, b"authorization"))
-        data = [_shown(model, model.id) for model in self._admission.catalogue.models]
+        key = await self._admission.authenticate(header(scope, b"authorization"))
+        data = [_shown(model, model.id) for model in self._admission.models(key)]
         await send_json(send, msgspec.json.encode({"object": "list", "data": data}))
 
 

@@ -41,6 +41,7 @@ from fundament.api.samples import (
     retrieve_model_samples,
 )
 from fundament.api.schemas import schemas
+from fundament.api.usage_operations import usage_paths
 from fundament.gateway.catalogue import CatalogueModel
 
 Json = dict[str, Any]
@@ -73,6 +74,7 @@ def document(model: str) -> Json:
             {"name": "Conversations", "description": "Items that responses share and add to."},
             {"name": "Completions", "description": "Raw text, for models with open weights."},
             {"name": "Models", "description": "What is served here."},
+            {"name": "Usage", "description": "What the key's contract has used. For keys with the scope `usage`."},
             {"name": "Health", "description": "For load balancers. No key needed."},
         ],
         "paths": _paths(model),
@@ -106,16 +108,23 @@ def _paths(model: str) -> Json:
         **response_paths(model),
         **conversation_paths(),
         "/models": {
-            "get": operation("Models", "listModels", "List the models", "All models that this service offers.")
-            | responses(answered("ModelList", {"list": {"value": {"object": "list", "data": [shown]}}}), ("401",))
+            "get": operation("Models", "listModels", "List the models", "All models that the key may use.")
+            | responses(
+                answered("ModelList", {"list": {"value": {"object": "list", "data": [shown]}}}),
+                (
+                    "401",
+                    "403",
+                ),
+            )
             | sampled(list_models_samples())
         },
         "/models/{id}": {
             "get": operation("Models", "retrieveModel", "Retrieve a model", "One model, by id or alias.")
             | {"parameters": [path_parameter("id", "The model's id or an alias.", model)]}
-            | responses(answered("Model", {"model": {"value": shown}}), ("401", "404"))
+            | responses(answered("Model", {"model": {"value": shown}}), ("401", "403", "404"))
             | sampled(retrieve_model_samples(model))
         },
+        **usage_paths(model),
         "/health/live": _health("live", "Liveness", "Answers as long as the process does.", {200: {"status": "live"}}),
         "/health/ready": _health(
             "ready",

@@ -23,12 +23,22 @@ FAILURES: Mapping[str, tuple[str, str, Json]] = {
     ),
     "401": (
         "Unauthorized",
-        "No key, or a wrong one.",
+        "No key, or one that is wrong, revoked or expired.",
         {
             "message": "Incorrect API key provided: ********. It is unknown to this service, or was revoked.",
             "type": "invalid_request_error",
             "param": None,
             "code": "invalid_api_key",
+        },
+    ),
+    "403": (
+        "Forbidden",
+        "The key, or the plan of its contract, is without this model; or the key is good for something else.",
+        {
+            "message": "The plan 'team' of this API key's contract does not include the model 'gpt-99'.",
+            "type": "permission_denied",
+            "param": "model",
+            "code": "permission_denied",
         },
     ),
     "404": (
@@ -70,7 +80,7 @@ FAILURES: Mapping[str, tuple[str, str, Json]] = {
         },
     ),
 }
-GENERATING = ("400", "401", "404", "413", "429", "5XX")
+GENERATING = ("400", "401", "403", "404", "413", "429", "5XX")
 
 
 def operation(tag: str, name: str, summary: str, description: str) -> Json:

@@ -5,26 +5,31 @@ It knows HTTP and who may see what; how a response is made while its client wait
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from urllib.parse import parse_qs
 
 import msgspec
+from msgspec import Struct
 from starlette.types import Receive, Scope, Send
 
 from fundament.api.creation import Creation, begin
 from fundament.api.desk import Desk, response_not_found
-from fundament.api.edge import error_body, send_json
+from fundament.api.edge import send_json
 from fundament.api.requests import ClientLeft
 from fundament.api.streaming import HEADERS, ClientWatch
 from fundament.errors import InvalidRequest, RequestError
-from fundament.responses.events import obfuscated, sse
+from fundament.gateway.state import Events, StoredResponse
+from fundament.protocol import responses
+from fundament.protocol.validation import checked
+from fundament.responses.background import Background
+from fundament.responses.events import obfuscated, padded, sse
 from fundament.responses.fold import Event
 from fundament.responses.native import AnyMaking
 from fundament.responses.pages import page_of
 from fundament.responses.resource import ENDED
 
 _encode = msgspec.json.Encoder().encode
-_NUMBER = re.compile("-?[0-9]{1,18}")  # what a database takes
+_NUMBER = re.compile("[0-9]{1,18}")  # what a database takes
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -39,14 +44,16 @@ class CreateResponse:
             body = await desk.body(scope, receive)
         except ClientLeft:
             return
-        creation = await begin(desk, key, body, scope["request_id"])
+        creation = await begin(desk, key, responses.validate(body), scope["request_id"], body=body)
+        scope["connection"].tell(creation.limit_lines)
         if creation.request.background:
             await self._in_background(creation, send)
         elif creation.request.stream:
             watch = ClientWatch(scope["connection"])
-            await creation.stream(watch, SseListener(send, padded=creation.padded))
+            listener = SseListener(send, padded=creation.padded)
+            await creation.stream(watch, listener)
             if not watch.left:
-                await send({"type": "http.response.body", "body": b""})
+                await listener.end()
         else:
             response = await creation.whole(ClientWatch(scope["connection"]))
             if response is not None:
@@ -57,9 +64,13 @@ class CreateResponse:
             creation.settle(failure)
 
         stored = creation.stored
-        await self._desk.background.start(stored, creation.making, settle)
+        try:
+            await self._desk.background.start(stored, creation.making, settle)
+        except RequestError as failure:
+            creation.settle(failure)
+            raise
         if creation.request.stream:
-            await send_stream(send, self._desk.background.follow(stored.owner, stored.id, -1))
+            await follow(self._desk.background, stored, -1, SseListener(send, padded=creation.padded))
         else:
             await send_json(send, _encode(stored.response))
 
@@ -78,21 +89,30 @@ class SseListener:
         data = b"".join([sse(obfuscated(event) if self._padded else event) for event in events])
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
+    async def relay(self, events: Events) -> None:
+        """Tells events as they were kept."""
+        data = b"".join([padded(event) if self._padded else event for _, event in events])
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
     async def fail(self, failure: RequestError, number: int) -> None:
         fields = {"code": failure.code, "message": failure.message, "param": failure.param}
         data = sse({"type": "error", "sequence_number": number, **fields})
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
+    async def end(self) -> None:
+        await self._send({"type": "http.response.body", "body": b""})
 
-async def send_stream(send: Send, events: AsyncIterator[bytes]) -> None:
-    """Sends events as they come; the client's leaving ends it."""
-    await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS]})
+
+async def follow(background: Background, stored: StoredResponse, after: int, listener: SseListener) -> None:
+    """Tells the events of a response in the background that come after `after`; the client's leaving ends it."""
+    await listener.begin()
     try:
-        async for data in events:
-            await send({"type": "http.response.body", "body": data, "more_body": True})
+        async for events in background.follow(stored.owner, stored.id, after):
+            await listener.relay(events)
+            after = events[-1][0]
     except RequestError as failure:
-        await send({"type": "http.response.body", "body": b"data: %b\n\n" % error_body(failure), "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+        await listener.fail(failure, after + 1)
+    await listener.end()
 
 
 class RetrieveResponse:
@@ -104,8 +124,12 @@ class RetrieveResponse:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         key = await self._desk.key(scope)
         query = parse_qs(scope["query_string"].decode("latin-1"))
-        stored = await self._desk.find(key.id, scope["path_params"]["id"])
-        if not _flag(query, "stream"):
+        # What was asked for when it was made is in it; what was not is not kept.
+        checked({"include": query.get("include", []) + query.get("include[]", [])}, _Included)
+        streamed, after = _flag(query, "stream", default=False), _number(query, "starting_after")
+        listener = SseListener(send, padded=_flag(query, "include_obfuscation", default=True))
+        stored = await self._desk.find(key.contract.id, scope["path_params"]["id"])
+        if not streamed:
             await send_json(send, _encode(stored.response))
             return
         if not stored.response.get("background"):
@@ -114,10 +138,9 @@ class RetrieveResponse:
                 param="stream",
                 code="invalid_value",
             )
-        after = _number(query, "starting_after")
         watch = ClientWatch(scope["connection"])
         try:
-            await send_stream(send, self._desk.background.follow(key.id, stored.id, after))
+            await follow(self._desk.background, stored, after, listener)
         except asyncio.CancelledError:
             if not watch.left:
                 raise
@@ -132,7 +155,7 @@ class DeleteResponse:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         key = await self._desk.key(scope)
         id: str = scope["path_params"]["id"]
-        if not await self._desk.background.delete(key.id, id):
+        if not await self._desk.background.delete(key.contract.id, id):
             raise response_not_found(id)
         await send_json(send, _encode({"id": id, "object": "response", "deleted": True}))
 
@@ -143,7 +166,7 @@ class CancelResponse:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         key = await self._desk.key(scope)
-        stored = await self._desk.find(key.id, scope["path_params"]["id"])
+        stored = await self._desk.find(key.contract.id, scope["path_params"]["id"])
         if not stored.response.get("background"):
             raise InvalidRequest(
                 "Only responses that were created with 'background' set to true can be cancelled.",
@@ -161,13 +184,17 @@ class ListInputItems:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         key = await self._desk.key(scope)
-        stored = await self._desk.find(key.id, scope["path_params"]["id"])
+        stored = await self._desk.find(key.contract.id, scope["path_params"]["id"])
         query = parse_qs(scope["query_string"].decode("latin-1"))
         await send_json(send, _encode(page_of(stored.input, query)))
 
 
-def _flag(query: Mapping[str, list[str]], name: str) -> bool:
-    value = query.get(name, ["false"])[-1].lower()
+class _Included(Struct):
+    include: list[responses.Include]
+
+
+def _flag(query: Mapping[str, list[str]], name: str, *, default: bool) -> bool:
+    value = query.get(name, [str(default)])[-1].lower()
     if value not in _BOOLEANS:
         raise InvalidRequest(
             f"Invalid '{name}': expected true or false, but got {value!r}.", param=name, code="invalid_value"
@@ -176,9 +203,12 @@ def _flag(query: Mapping[str, list[str]], name: str) -> bool:
 
 
 def _number(query: Mapping[str, list[str]], name: str) -> int:
-    value = query.get(name, ["-1"])[-1]
+    """-1, if it is not there."""
+    value = query.get(name, [None])[-1]
+    if value is None:
+        return -1
     if not _NUMBER.fullmatch(value):
         raise InvalidRequest(
-            f"Invalid '{name}': expected an integer, but got {value!r}.", param=name, code="invalid_value"
+            f"Invalid '{name}': expected an integer of at least 0, but got {value!r}.", param=name, code="invalid_value"
         )
     return int(value)

@@ -3,7 +3,7 @@
 It knows paths, parameters and what answers what. The endpoints are `responses.py`'s and `conversations.py`'s.
 """
 
-from typing import Any
+from typing import Any, get_args
 
 from fundament.api import responses_examples as examples
 from fundament.api import responses_samples as samples
@@ -18,13 +18,14 @@ from fundament.api.operations import (
     responses,
     sampled,
 )
+from fundament.protocol.responses import Include
 from fundament.responses.pages import DEFAULT_LIMIT, LIMIT
 
 Json = dict[str, Any]
 
-_READING = ("400", "401", "404", "5XX")
-_FINDING = ("401", "404", "5XX")
-_WRITING = ("400", "401", "404", "413", "5XX")
+_READING = ("400", "401", "403", "404", "5XX")
+_FINDING = ("401", "403", "404", "5XX")
+_WRITING = ("400", "401", "403", "404", "413", "5XX")
 
 
 def response_paths(model: str) -> Json:
@@ -93,7 +94,7 @@ def conversation_paths() -> Json:
                 "Conversations", "createConversation", "Create a conversation", "Empty, or with first items."
             )
             | request("NewConversation", new)
-            | responses(conversation, ("400", "401", "413", "5XX"))
+            | responses(conversation, ("400", "401", "403", "413", "5XX"))
             | sampled(samples.create_conversation_samples(new["simple"]["value"]))
         },
         "/conversations/{id}": {
@@ -160,7 +161,19 @@ def _conversation_id() -> Json:
 def _stream_parameters() -> list[Json]:
     return [
         query_parameter("stream", "Answer with the events of the stream.", {"type": "boolean", "default": False}),
-        query_parameter("starting_after", "Only events with a `sequence_number` above this one.", {"type": "integer"}),
+        query_parameter(
+            "starting_after", "Only events with a `sequence_number` above this one.", {"type": "integer", "minimum": 0}
+        ),
+        query_parameter(
+            "include_obfuscation",
+            "Deltas of the stream with random characters in `obfuscation`, which hide their lengths.",
+            {"type": "boolean", "default": True},
+        ),
+        query_parameter(
+            "include",
+            "What of the response to show besides the rest. What was not asked for when it was made is not kept.",
+            {"type": "array", "items": {"type": "string", "enum": list(get_args(Include))}},
+        ),
     ]
 
 

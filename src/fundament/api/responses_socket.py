@@ -15,6 +15,7 @@ from fundament.api.desk import Desk
 from fundament.api.edge import error_headers, new_request_id
 from fundament.api.requests import decode_object
 from fundament.errors import InvalidRequest, RequestError
+from fundament.protocol import responses
 from fundament.responses.events import obfuscated
 from fundament.responses.fold import Event
 
@@ -130,7 +131,9 @@ class Conversation:
         data: str | bytes = message.get("text") or message.get("bytes") or b""
         body = decode_object(data.encode() if isinstance(data, str) else data)
         generates = _check_event(body)
-        creation = await begin(self._desk, key, {**body, "stream": True}, new_request_id(), memory=self._memory)
+        body = {**body, "stream": True}
+        request = responses.validate(body)
+        creation = await begin(self._desk, key, request, new_request_id(), body=body, memory=self._memory)
         self._frames.padded = creation.padded
         if generates:
             await creation.stream(self, self._frames)

@@ -73,6 +73,15 @@ def retrieve_model_samples(model: str) -> Samples:
     ]
 
 
+def usage_samples() -> Samples:
+    query = "/usage?by=day,model"
+    return [
+        curl(get(f'"{BASE_URL}{query}"')),
+        python(f'report = client.get("{query}", cast_to=object)\nprint(report["data"])'),
+        javascript(f'const report = await client.get("{query}");\nconsole.log(report.data);'),
+    ]
+
+
 def health_samples(path: str) -> Samples:
     return [curl(f"curl {SAMPLE_ADDRESS}{path}")]
 

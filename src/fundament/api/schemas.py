@@ -32,6 +32,7 @@ _TYPES: tuple[type[Struct], ...] = (
     answers.Completion,
     answers.Model,
     answers.ModelList,
+    answers.UsageReport,
     answers.ErrorResponse,
     answers.Liveness,
     answers.Readiness,

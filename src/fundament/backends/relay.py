@@ -52,8 +52,9 @@ class RelayedAnswer:
         *,
         thoughts: str = "reasoning_content",
     ) -> None:
-        self.usage: Usage | None = None
         self.complete = False
+        self._usage: Usage | None = None
+        self._events = 0
         self._call = call
         self._response = response
         self._refused = refused
@@ -64,6 +65,13 @@ class RelayedAnswer:
         self._asked = b'"model":' + msgspec.json.encode(call.model)
         self._thoughts = None if thoughts == "reasoning_content" else b'"%b":' % thoughts.encode()
 
+    @property
+    def usage(self) -> Usage | None:
+        """The server's own; of a stream that ends before it is told, a token for each event after the first."""
+        if self._usage is None and self._events > 1 and not self.complete:
+            return Usage(completion_tokens=self._events - 1)
+        return self._usage
+
     async def whole(self) -> bytes:
         body = await self._response.read()
         try:
@@ -72,7 +80,7 @@ class RelayedAnswer:
             raise _unreadable() from None
         if known.error:
             raise self._refused(body)
-        self.usage = known.usage
+        self._usage = known.usage
         self.complete = True
         if self._thoughts is not None:
             body = _renamed(body, self._thoughts)
@@ -91,6 +99,7 @@ class RelayedAnswer:
             if not data:
                 raise UpstreamFailure("The upstream's stream ended before it was complete.", code="upstream_error")
             events = self._whole_events(data)
+            self._events += events.count(b"\n\n")
             try:
                 events = self._put_right(events)
             except _UNREADABLE:
@@ -146,7 +155,7 @@ class RelayedAnswer:
         chunk: dict[str, Any] = msgspec.json.decode(payload)
         if not chunk.get("usage"):
             return event
-        self.usage = msgspec.convert(chunk["usage"], Usage)
+        self._usage = msgspec.convert(chunk["usage"], Usage)
         if self._call.include_usage:
             return event
         if not chunk.get("choices"):

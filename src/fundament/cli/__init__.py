@@ -5,12 +5,16 @@ from typing import Annotated
 import typer
 
 from fundament import __version__
-from fundament.cli import config, keys
+from fundament.cli import audit, config, contracts, database, keys, usage
 from fundament.cli.serve import serve
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 app.command()(serve)
+app.add_typer(contracts.app, name="contracts")
 app.add_typer(keys.app, name="keys")
+app.add_typer(usage.app, name="usage")
+app.add_typer(audit.app, name="audit")
+app.add_typer(database.app, name="db")
 app.add_typer(config.app, name="config")
 
 

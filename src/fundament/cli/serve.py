@@ -15,8 +15,10 @@ from typing import Annotated
 import typer
 
 from fundament.cli.config import ConfigOption, DataDirOption
+from fundament.cli.database import os_user
 from fundament.config import load
 from fundament.errors import FundamentError
+from fundament.gateway.contracts import DEFAULT_CONTRACT
 from fundament.gateway.keys import KeyRing
 from fundament.service import Service, prepare
 from fundament.settings import Config
@@ -38,7 +40,10 @@ def serve(  # noqa: PLR0917 - each is a flag; typer passes them by name
     data_dir: DataDirOption = None,
     quickstart: Annotated[
         bool,
-        typer.Option("--quickstart", help="Print a key and a curl, too. The key is kept in DATA_DIR/quickstart.key."),
+        typer.Option(
+            "--quickstart",
+            help="Print a key and a curl, too; upgrade an older database. The key is kept in DATA_DIR/quickstart.key.",
+        ),
     ] = False,
 ) -> None:
     """Serve the configured models over the OpenAI API."""
@@ -51,7 +56,7 @@ def serve(  # noqa: PLR0917 - each is a flag; typer passes them by name
     try:
         settings = load(config, flags=flags).config
         configure_logging(settings.server.log_level)
-        service = prepare(settings)
+        service = prepare(settings, migrate=quickstart)
     except FundamentError as error:
         typer.echo(f"fundament: {error}", err=True)
         raise typer.Exit(1) from None
@@ -80,23 +85,29 @@ async def _announce(config: Config, port: int, *, quickstart: bool) -> None:
     base_url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v2"
     lines = ["Fundament is ready.", "", f"  Base URL  {base_url}"]
     if quickstart:
-        key = await _quickstart_key(config)
-        messages = [
-            {"role": "system", "content": "You are a helpful assistant."},
-            {"role": "user", "content": "What is the capital of France?"},
-        ]
-        body = {"model": config.models[0].id, "messages": messages, "temperature": 0.1, "max_tokens": 256}
-        lines += [
-            f"  API key   {key}",
-            f"  Models    {', '.join(model.id for model in config.models)}",
-            "",
-            f"curl {base_url}/chat/completions \\",
-            f"  -H 'Authorization: Bearer {key}' \\",
-            "  -H 'Content-Type: application/json' \\",
-            f"  -d '{json.dumps(body)}'",
-        ]
+        try:
+            lines += _quickstart(config, base_url, await _quickstart_key(config))
+        except FundamentError as error:
+            lines += ["", f"No key could be made: {error}"]
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
+
+
+def _quickstart(config: Config, base_url: str, key: str) -> list[str]:
+    messages = [
+        {"role": "system", "content": "You are a helpful assistant."},
+        {"role": "user", "content": "What is the capital of France?"},
+    ]
+    body = {"model": config.models[0].id, "messages": messages, "temperature": 0.1, "max_tokens": 256}
+    return [
+        f"  API key   {key}",
+        f"  Models    {', '.join(model.id for model in config.models)}",
+        "",
+        f"curl {base_url}/chat/completions \\",
+        f"  -H 'Authorization: Bearer {key}' \\",
+        "  -H 'Content-Type: application/json' \\",
+        f"  -d '{json.dumps(body)}'",
+    ]
 
 
 async def _ready(host: str, port: int) -> bool:
@@ -110,17 +121,18 @@ async def _ready(host: str, port: int) -> bool:
 
 
 async def _quickstart_key(config: Config) -> str:
-    """The key of the file that only the owner can read; made anew when it is missing or was revoked."""
+    """The key of the file that only the owner can read; made anew when it is missing, or was revoked or rotated."""
     path = config.data_dir / "quickstart.key"
     kept = await asyncio.to_thread(_read_key, path)
     database = open_database(config.database_url)
     try:
-        keys = KeyRepository(database)
+        keys = KeyRepository(database, os_user())
         records = await keys.list()
-        if kept and KeyRing(records).find(kept):
+        found = KeyRing(records).find(kept)
+        if found is not None and found.expires_at is None:
             return kept
         for record in records:
-            if record.name == QUICKSTART_KEY and record.revoked_at is None:
+            if (record.name, record.contract.name, record.revoked_at) == (QUICKSTART_KEY, DEFAULT_CONTRACT, None):
                 await keys.revoke(record.id)
         _, plaintext = await keys.create(QUICKSTART_KEY)
     finally:

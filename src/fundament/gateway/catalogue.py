@@ -6,12 +6,14 @@ from typing import Any
 from msgspec import Struct, field
 
 from fundament.errors import InvalidRequest, ModelNotFound
+from fundament.gateway.prices import Price
 
 
 class CatalogueModel(Struct, frozen=True, kw_only=True):
     """One model as users see it.
 
-    `context_tokens` and `max_output_tokens` are None where only the upstream knows. `meta_data` is what
+    `context_tokens` and `max_output_tokens` are None where only the upstream knows, `price` where nothing is charged.
+    `meta_data` is what
     `GET /models/{id}` tells beyond OpenAI's fields.
     """
 
@@ -22,6 +24,8 @@ class CatalogueModel(Struct, frozen=True, kw_only=True):
     open_weights: bool = True
     context_tokens: int | None = None
     max_output_tokens: int | None = None
+    region: str | None = None
+    price: Price | None = None
     meta_data: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 

@@ -10,18 +10,23 @@ import re
 import secrets
 import time
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 import msgspec
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from fundament.errors import Unavailable
+from fundament.errors import InvalidChange, Unavailable
+from fundament.gateway.contracts import Contract
+from fundament.gateway.names import check_name
+from fundament.settings import ModelConfig
 
 PREFIX = "sk-fundament-"
 _SECRET_BYTES = 32  # token_urlsafe makes 43 characters of them
 _KEY = re.compile(re.escape(PREFIX) + r"[A-Za-z0-9_-]{43}")
-_MAX_NAME_CHARACTERS = 100
+
+Scope = Literal["inference", "usage"]
+"""What a key is good for: to use models and what they made, or to read what its contract used."""
 
 POLL_INTERVAL_S = 0.25
 """Between two looks at the source's version: a revocation is in force after this and one query, well within 1 s."""
@@ -32,42 +37,82 @@ REFRESH_SPACING_S = 0.05
 REFRESH_TIMEOUT_S = 5.0
 """A source that takes longer counts as down; without this, one lost packet would stop every later refresh."""
 
-
-class KeyNameError(ValueError):
-    """A name that a new key cannot have; the message says why."""
+_SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What is kept of a key; never the key itself.
 
     `digest` is the key's SHA-256 (32 bytes), `hint` its first 16 and last 4 characters, for people who compare it with
-    a key that they hold. Times are Unix seconds; `revoked_at` is None while the key is active.
+    a key that they hold. `models` are ids of the catalogue, None means all that the contract's plan has. `replaced_by`
+    is the id of the key that a rotation put in its place. Times are Unix seconds; `revoked_at` is None while the key is
+    active, `last_used_at` may be a minute late.
     """
 
     id: str
     name: str
+    contract: Contract
     digest: bytes
     hint: str
+    scopes: tuple[Scope, ...] = ("inference",)
+    models: tuple[str, ...] | None = None
     created_at: int
+    expires_at: int | None = None
+    last_used_at: int | None = None
+    replaced_by: str | None = None
     revoked_at: int | None = None
 
 
-def new_key(name: str) -> tuple[KeyRecord, str]:
+def new_key(
+    name: str,
+    contract: Contract,
+    *,
+    scopes: tuple[Scope, ...] = ("inference",),
+    models: tuple[str, ...] | None = None,
+    expires_at: int | None = None,
+) -> tuple[KeyRecord, str]:
     """Invent a key: its record, and the key itself, which exists nowhere else.
 
     Raises:
-        KeyNameError: the name is empty, too long, not printable, padded with spaces, or looks like an id or a key.
+        InvalidChange: the name is empty, too long, not printable, padded with spaces, or looks like an id or a key; or
+            the key would be expired from the start.
     """
-    _check_name(name)
+    check_name(name, of="key", unlike=("key_", "sk-"))
+    now = int(time.time())
+    if expires_at is not None and expires_at <= now:
+        raise InvalidChange("A key must expire in the future.")
     plaintext = PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
     record = KeyRecord(
         id="key_" + secrets.token_hex(12),
         name=name,
+        contract=contract,
         digest=digest_of(plaintext),
         hint=f"{plaintext[:16]}…{plaintext[-4:]}",
-        created_at=int(time.time()),
+        scopes=scopes,
+        models=models,
+        created_at=now,
+        expires_at=expires_at,
     )
     return record, plaintext
+
+
+def scopes_of(names: Iterable[str]) -> tuple[Scope, ...]:
+    """The scopes with these names, each once; raises InvalidChange for another, and for none at all."""
+    asked = set(names)
+    wanted: tuple[Scope, ...] = tuple(scope for scope in _SCOPES if scope in asked)
+    unknown = sorted(asked - {*_SCOPES})
+    if unknown or not wanted:
+        raise InvalidChange(f"No scope is named '{', '.join(unknown)}'. There are: {', '.join(_SCOPES)}.")
+    return wanted
+
+
+def model_ids_of(names: Iterable[str], models: Iterable[ModelConfig]) -> tuple[str, ...]:
+    """The ids of the models with these ids or aliases, each once; raises InvalidChange for another."""
+    ids = {name: model.id for model in models for name in (model.id, *model.aliases)}
+    for name in names:
+        if name not in ids:
+            raise InvalidChange(f"No model has the id or the alias '{name}'. There are: {', '.join(sorted(ids))}.")
+    return tuple(dict.fromkeys(ids[name] for name in names))
 
 
 def digest_of(plaintext: str) -> bytes:
@@ -76,17 +121,6 @@ def digest_of(plaintext: str) -> bytes:
     A fast hash is right here: a key is 256 random bits, so there is no dictionary to slow down.
     """
     return hashlib.sha256(plaintext.encode("utf-8", "surrogatepass")).digest()
-
-
-def _check_name(name: str) -> None:
-    # Tabs and line ends would break `keys list`; an id or a key as a name would make `keys revoke` ambiguous, and a key
-    # pasted there by mistake would be stored in the clear.
-    if not name or name != name.strip() or not name.isprintable():
-        raise KeyNameError("A key's name must be printable, on one line, and without spaces around it.")
-    if len(name) > _MAX_NAME_CHARACTERS:
-        raise KeyNameError(f"A key's name has at most {_MAX_NAME_CHARACTERS} characters.")
-    if name.startswith(("key_", "sk-")):
-        raise KeyNameError("A key's name must not start with 'key_' or 'sk-': that is what ids and keys look like.")
 
 
 class KeyRing:
@@ -113,11 +147,11 @@ class KeySource(Protocol):
     """Where the keys live. Both methods raise `fundament.errors.Unavailable` when it does not answer."""
 
     async def version(self) -> int:
-        """A number that differs after every change of the keys; cheap to ask."""
+        """A number that differs after every change of keys or contracts; cheap to ask."""
         ...
 
     async def load(self) -> tuple[int, Sequence[KeyRecord]]:
-        """The active keys, and the version that they belong to."""
+        """The active keys with their contracts, and the version that they belong to."""
         ...
 
 

@@ -106,12 +106,16 @@ class StateStore(Protocol):
         """
         ...
 
+    async def find_items(self, owner: str, ids: Sequence[str]) -> dict[str, Json]:
+        """Those of the items with these ids that any conversation of `owner` has, by their ids."""
+        ...
+
     async def delete_item(self, owner: str, conversation_id: str, item_id: str) -> bool:
         """Whether there was such an item."""
         ...
 
-    async def add_events(self, response_id: str, events: Events) -> None:
-        """Keeps events of a background response's stream."""
+    async def add_events(self, response_id: str, runner: str, events: Events) -> bool:
+        """Keeps events of a background response's stream, as long as `runner` makes it; whether it does."""
         ...
 
     async def events(self, response_id: str, after: int) -> list[tuple[int, bytes]]:

@@ -141,6 +141,14 @@ class Completion(Struct):
     system_fingerprint: str | UnsetType = UNSET
 
 
+class ModelPrice(Struct):
+    input: float
+    cached_input: float
+    output: float
+    per_tokens: Literal[1_000_000]
+    currency: str
+
+
 class ModelMetadata(Struct):
     max_sequence_length: int | None
     hidden_size: int | None
@@ -151,6 +159,7 @@ class ModelMetadata(Struct):
     region: str | None
     license: str | None
     aliases: list[str]
+    price: ModelPrice | UnsetType = UNSET
 
 
 class Model(Struct):
@@ -164,6 +173,30 @@ class Model(Struct):
 class ModelList(Struct):
     object: Literal["list"]
     data: list[Model]
+
+
+class UsageTotals(Struct, kw_only=True):
+    """Of these, the dimensions that were asked for are there."""
+
+    object: Literal["usage"] = "usage"
+    day: str | UnsetType = UNSET
+    contract_id: str | UnsetType = UNSET
+    contract_name: str | UnsetType | None = UNSET
+    key_id: str | UnsetType = UNSET
+    key_name: str | UnsetType | None = UNSET
+    model: str | UnsetType = UNSET
+    requests: int
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    cost_nanos: int
+
+
+class UsageReport(Struct):
+    object: Literal["list"]
+    currency: str
+    data: list[UsageTotals]
 
 
 class Error(Struct):

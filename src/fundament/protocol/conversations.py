@@ -10,15 +10,17 @@ from msgspec import Meta
 
 from fundament.protocol.chat import Metadata
 from fundament.protocol.messages import Closed
-from fundament.protocol.responses import check_parts, with_item_types
+from fundament.protocol.responses import check_items, with_item_types
 from fundament.protocol.responses_items import Item
 from fundament.protocol.validation import checked
 
-NewItems = Annotated[list[Item], Meta(max_length=20)]
+MOST_ITEMS = 20  # at a time
 
 
 class NewConversation(Closed):
-    items: NewItems | None = None
+    """No items, and none listed, are the same: OpenAI's own package for agents sends an empty list."""
+
+    items: Annotated[list[Item], Meta(max_length=MOST_ITEMS)] | None = None
     metadata: Metadata | None = None
 
 
@@ -27,7 +29,7 @@ class ConversationChange(Closed):
 
 
 class ItemsToAdd(Closed):
-    items: NewItems
+    items: Annotated[list[Item], Meta(min_length=1, max_length=MOST_ITEMS)]
 
 
 Request = TypeVar("Request", NewConversation, ItemsToAdd)
@@ -40,5 +42,5 @@ def validate(body: Mapping[str, Any], type: type[Request]) -> Request:
         InvalidRequest: in OpenAI's words, `param` naming the field with its path.
     """
     request = checked(with_item_types(body, "items"), type)
-    check_parts(request.items or [], "items")
+    check_items(request.items or [], "items")
     return request

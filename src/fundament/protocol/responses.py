@@ -158,7 +158,7 @@ def validate(body: Mapping[str, Any]) -> ResponsesRequest:
     request = checked(with_item_types(body, "input"), ResponsesRequest)
     _check_combinations(request)
     if isinstance(request.input, list):
-        check_parts(request.input, "input")
+        check_items(request.input, "input")
     return request
 
 
@@ -171,7 +171,7 @@ def validate_compact(body: Mapping[str, Any]) -> CompactRequest:
             param="input",
             code="missing_required_parameter",
         )
-    check_parts(request.items, "input")
+    check_items(request.items, "input")
     return request
 
 
@@ -241,6 +241,20 @@ def _check_combinations(request: ResponsesRequest) -> None:
 
 _ASSISTANT = (OutputText, Refusal, InputText)
 _OTHERS = (InputText, InputImage, InputFile)
+
+
+def check_items(items: Sequence[Item], field: str) -> None:
+    """Raises InvalidRequest: as `check_parts`; or two items in `field` have the same id."""
+    check_parts(items, field)
+    seen: set[str] = set()
+    for position, item in enumerate(items):
+        if item.id in seen:
+            raise InvalidRequest(
+                f"Duplicate item found with id {item.id}. Remove duplicate items from your input and try again.",
+                param=f"{field}[{position}].id",
+            )
+        if item.id is not None:
+            seen.add(item.id)
 
 
 def check_parts(items: Sequence[Item], field: str) -> None:

@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 from fundament.protocol.messages import Closed
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
+ItemId = Annotated[str, Meta(min_length=1)]
 CallId = Annotated[str, Meta(min_length=1, max_length=64)]
 Phase = Literal["commentary", "final_answer"]
 
@@ -63,7 +64,7 @@ class Message(Closed, tag_field="type", tag="message"):
 
     role: Literal["user", "assistant", "system", "developer"]
     content: str | list[Part]
-    id: str | None = None
+    id: ItemId | None = None
     status: ItemStatus | None = None
     phase: Phase | None = None
 
@@ -73,14 +74,14 @@ class FunctionCall(Closed, tag_field="type", tag="function_call"):
     name: str
     arguments: str
     namespace: str | None = None
-    id: str | None = None
+    id: ItemId | None = None
     status: ItemStatus | None = None
 
 
 class FunctionCallOutput(Closed, tag_field="type", tag="function_call_output"):
     call_id: CallId
     output: str | list[InputPart]
-    id: str | None = None
+    id: ItemId | None = None
     status: ItemStatus | None = None
 
 
@@ -89,44 +90,44 @@ class CustomToolCall(Closed, tag_field="type", tag="custom_tool_call"):
     name: str
     input: str
     namespace: str | None = None
-    id: str | None = None
+    id: ItemId | None = None
     status: ItemStatus | None = None
 
 
 class CustomToolCallOutput(Closed, tag_field="type", tag="custom_tool_call_output"):
     call_id: CallId
     output: str | list[InputPart]
-    id: str | None = None
+    id: ItemId | None = None
     status: ItemStatus | None = None
 
 
 class Reasoning(Closed, tag_field="type", tag="reasoning"):
     summary: list[SummaryText]
-    id: str | None = None
+    id: ItemId | None = None
     content: list[ReasoningText] | None = None
     encrypted_content: str | None = None
     status: ItemStatus | None = None
 
 
 class ItemReference(Closed, tag_field="type", tag="item_reference"):
-    id: str
+    id: ItemId
 
 
 class Compaction(Closed, tag_field="type", tag="compaction"):
     encrypted_content: Annotated[str, Meta(max_length=20_971_520)]
-    id: str | None = None
+    id: ItemId | None = None
     created_by: str | None = None
 
 
 class McpListTools(Closed, tag_field="type", tag="mcp_list_tools"):
-    id: str
+    id: ItemId
     server_label: str
     tools: list[dict[str, Any]]
     error: str | None = None
 
 
 class McpApprovalRequest(Closed, tag_field="type", tag="mcp_approval_request"):
-    id: str
+    id: ItemId
     server_label: str
     name: str
     arguments: str
@@ -135,12 +136,12 @@ class McpApprovalRequest(Closed, tag_field="type", tag="mcp_approval_request"):
 class McpApprovalResponse(Closed, tag_field="type", tag="mcp_approval_response"):
     approval_request_id: str
     approve: bool
-    id: str | None = None
+    id: ItemId | None = None
     reason: str | None = None
 
 
 class McpCall(Closed, tag_field="type", tag="mcp_call"):
-    id: str
+    id: ItemId
     server_label: str
     name: str
     arguments: str

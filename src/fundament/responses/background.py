@@ -1,24 +1,31 @@
 """Responses that are made while nobody waits: one task each, in the process that was asked.
 
 Their state and their events go to the store as they come, so that any process can tell them, also after this one is
-gone. A job whose process died is found by the silence of its runner, and has failed. It knows no HTTP.
+gone. A job whose process died is found by the silence of its runner, and has failed: what is known of it is put
+together of its events by whoever finds it. It knows no HTTP.
 """
 
 import asyncio
 import contextlib
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import structlog
 from msgspec.structs import replace
 
-from fundament.errors import RequestError, ServerFailure, Unavailable
-from fundament.gateway.state import StateStore, StoredResponse
-from fundament.responses.events import sse
+from fundament.errors import ModelNotFound, RequestError, Unavailable
+from fundament.gateway.catalogue import Catalogue
+from fundament.gateway.meter import Meter, UsageRecord
+from fundament.gateway.state import Events, StateStore, StoredResponse
+from fundament.protocol.usage import Usage
+from fundament.responses.events import event_of, sse
 from fundament.responses.fold import Event
+from fundament.responses.ids import request_id_of
 from fundament.responses.native import AnyMaking
 from fundament.responses.resource import ENDED, Json
+from fundament.responses.retelling import Retelling
 
 BEAT_S = 1.0
 SILENT_S = 6.0
@@ -41,6 +48,7 @@ class Job:
         self.ending = False
         self.ended = False
         self.cancelled = False
+        self.metered_elsewhere = False
         self.task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
 
@@ -64,9 +72,11 @@ class Job:
 class Background:
     """The jobs of this process, and the look after those of processes that died."""
 
-    def __init__(self, store: StateStore) -> None:
-        self.runner = f"runner_{secrets.token_hex(12)}"
+    def __init__(self, store: StateStore, catalogue: Catalogue, meter: Meter) -> None:
+        self.runner = _new_runner()
         self._store = store
+        self._catalogue = catalogue
+        self._meter = meter
         self._jobs: dict[str, Job] = {}
         self._closing = False
         self._log: Any = structlog.get_logger(__name__)
@@ -75,7 +85,7 @@ class Background:
         """Keeps the response as queued and begins to make it.
 
         Args:
-            settle: told once how it ended, for its usage.
+            settle: told once how it ended, for its usage; never, if another process found it to have died.
 
         Raises:
             Unavailable: it could not be kept, and is not made.
@@ -90,8 +100,8 @@ class Background:
         job.task = asyncio.create_task(self._run(job, settle))
         return job
 
-    async def follow(self, owner: str, id: str, after: int) -> AsyncIterator[bytes]:
-        """The events of a response numbered above `after`, as they come, until it has ended.
+    async def follow(self, owner: str, id: str, after: int) -> AsyncIterator[Events]:
+        """The events of a response numbered above `after`, as they come, some at a time, until it has ended.
 
         Raises:
             Unavailable: the store cannot be read.
@@ -101,7 +111,7 @@ class Background:
             told = [(number, data) for number, data in job.events[: job.flushed] if number > after]
             if told:
                 after = told[-1][0]
-                yield b"".join(data for _, data in told)
+                yield told
             elif job.ended:
                 break
             else:
@@ -113,7 +123,7 @@ class Background:
             events = await self._store.events(id, after)
             if events:
                 after = events[-1][0]
-                yield b"".join(data for _, data in events)
+                yield events
             if ended:
                 return
             await asyncio.sleep(FOLLOW_S)
@@ -122,11 +132,7 @@ class Background:
         """Ends a response that is being made, wherever; gives it as it is then. One that has ended stays as it is."""
         job = self._jobs.get(stored.id)
         if job is None:
-            # Its runner sees that it is not its own any more, and lets it be.
-            cancelled = replace(stored, response={**stored.response, "status": "cancelled"}, runner=None)
-            if stored.runner is not None and await self._store.replace(cancelled, stored.runner):
-                return cancelled.response
-            return (await self._store.find(stored.owner, stored.id) or stored).response
+            return await self._cancel_elsewhere(stored)
         job.cancelled = True
         job.interrupt()
         if job.task is not None:
@@ -183,10 +189,12 @@ class Background:
         finally:
             job.ending = True
             await job.making.close()
-            settle(job.making, failure)
         flusher.cancel()
         await asyncio.wait([flusher])
-        await self._end(job, last)
+        if await self._end(job, last):
+            settle(job.making, failure)
+        job.ended = True
+        job.wake()
 
     async def _flush(self, job: Job) -> None:
         """Keeps events as they come, several at a time, until cancelled; and once, that the model was asked."""
@@ -195,7 +203,9 @@ class Background:
                 await job.changed()
             with contextlib.suppress(Unavailable):
                 new = job.events[job.flushed :]
-                await self._store.add_events(job.stored.id, new)
+                if not await self._store.add_events(job.stored.id, self.runner, new):
+                    _let_go(job)
+                    return
                 job.flushed += len(new)
                 job.wake()
                 if job.stored.response["status"] != job.making.fold.status:
@@ -207,17 +217,19 @@ class Background:
         if await self._store.replace(shown, self.runner):
             job.stored.response = shown.response
 
-    async def _end(self, job: Job, last: list[Event]) -> None:
-        """Keeps the last events and the end, then tells them: who has read them finds them everywhere."""
+    async def _end(self, job: Job, last: list[Event]) -> bool:
+        """Keeps the last events and the end: who is told them finds them everywhere.
+
+        Whether its usage is to be recorded here. Who finds a response that was not kept, or stopped coming, does that.
+        """
         stored = job.stored
         stored.response = job.making.fold.response
         stored.runner = None
         job.events += [(event["sequence_number"], sse(event)) for event in last]
-        while not await self._is_kept(job) and not self._closing:  # noqa: ASYNC110 - the database tells nobody when it is back
+        while not (kept := await self._is_kept(job)) and not self._closing:  # noqa: ASYNC110 - the database tells nobody when it is back
             await asyncio.sleep(BEAT_S)
         self._jobs.pop(stored.id, None)
-        job.ended = True
-        job.wake()
+        return kept and not job.metered_elsewhere
 
     async def _is_kept(self, job: Job) -> bool:
         """Whether the end of the job's response is in the store: this one, or that which another process gave it."""
@@ -227,11 +239,16 @@ class Background:
             new, items = job.events[job.flushed :], conversation_items(stored)
             if await self._store.replace(stored, self.runner, new, items):
                 job.flushed = len(job.events)
-            elif (kept := await self._store.find(stored.owner, stored.id)) is not None:
-                stored.response = kept.response
+                return True
+            kept = await self._store.find(stored.owner, stored.id)
         except Unavailable as error:
             self._log.error("background_response_not_kept", response=stored.id, error=error.message)
             return False
+        if kept is None or kept.runner is not None:
+            return kept is None  # else, who took it is about to end it
+        # It may be the end of this process's own, whose arrival at the store it was not told.
+        job.metered_elsewhere = kept.response["status"] == "failed" and kept.response != stored.response
+        stored.response = kept.response
         return True
 
     async def _drop_those_taken_away(self) -> None:
@@ -239,18 +256,72 @@ class Background:
         for job in tuple(self._jobs.values()):
             kept = await self._store.find(job.stored.owner, job.stored.id)
             if kept is None or kept.runner != self.runner:
-                job.cancelled = True
-                job.interrupt()
+                _let_go(job)
+
+    async def _cancel_elsewhere(self, stored: StoredResponse) -> Json:
+        """Its runner sees that it is not its own any more, records what was used, and lets it be."""
+        while stored.runner is not None:
+            if (ended := await self._take_and_end(stored, "cancelled")) is not None:
+                return ended.response
+            found = await self._store.find(stored.owner, stored.id)
+            if found is None:
+                break
+            stored = found
+        return stored.response
 
     async def _end_orphan(self, stored: StoredResponse) -> None:
-        failure = ServerFailure("The process that made the response ended. Please try again.", code="server_error")
-        error = {"code": "server_error", "message": failure.message}
-        failed = replace(stored, response={**stored.response, "status": "failed", "error": error}, runner=None)
-        events = await self._store.events(stored.id, -1)
-        number = events[-1][0] + 1 if events else 0
-        event = {"type": "response.failed", "sequence_number": number, "response": failed.response}
-        if await self._store.replace(failed, stored.runner or "", [(number, sse(event))]):
+        message = "The process that made the response ended. Please try again."
+        ended = await self._take_and_end(stored, "failed", {"code": "server_error", "message": message})
+        if ended is not None:
             self._log.warning("background_response_orphaned", response=stored.id)
+            self._meter.write(self._record(stored, ended.deltas))
+
+    async def _take_and_end(self, stored: StoredResponse, status: str, error: Json | None = None) -> Retelling | None:
+        """Ends a response that another process makes or made, as its events tell it; None if it was not to be had."""
+        # For one moment it has a runner of its own, that nothing is added to it. Should this process die, too, or the
+        # database go away, that runner is as silent as others.
+        taker = _new_runner()
+        await self._store.beat(taker)
+        taken = replace(stored, runner=taker)
+        if stored.runner is None or not await self._store.replace(taken, stored.runner):
+            return None
+        told = Retelling(stored.response, [event_of(data) for _, data in await self._store.events(stored.id, -1)])
+        last = [(event["sequence_number"], sse(event)) for event in told.end(status, error)]
+        ended = replace(stored, response=told.response, runner=None)
+        return told if await self._store.replace(ended, taker, last) else None
+
+    def _record(self, stored: StoredResponse, output_tokens: int) -> UsageRecord:
+        """What is known of the usage: whose it is, and no more than that each delta was a token, or several."""
+        asked_model: str = stored.response["model"]
+        record = UsageRecord(
+            request_id=request_id_of(stored.id),
+            time=stored.created_at,
+            contract_id=stored.owner,
+            key_id="",
+            endpoint="responses",
+            model=asked_model,
+            asked_model=asked_model,
+            outcome="failed",
+            error_code="server_error",
+            output_tokens=output_tokens,
+            duration_ms=round((time.time() - stored.created_at) * 1000, 2),
+        )
+        with contextlib.suppress(ModelNotFound):  # it may have been taken out of the catalogue meanwhile
+            model = self._catalogue.find(asked_model)
+            record.model, record.region = model.id, model.region
+            if model.price is not None:
+                record.cost_nanos = model.price.cost_nanos(Usage(completion_tokens=output_tokens))
+        return record
+
+
+def _new_runner() -> str:
+    return f"runner_{secrets.token_hex(12)}"
+
+
+def _let_go(job: Job) -> None:
+    """The response was cancelled, deleted or taken for dead by another process."""
+    job.cancelled = True
+    job.interrupt()
 
 
 def conversation_items(stored: StoredResponse) -> list[Json]:

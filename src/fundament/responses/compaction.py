@@ -23,8 +23,8 @@ _ASKED = (
 _INTRODUCED = "Summary of the conversation so far:\n"
 
 
-def summary_request(wanted: CompactRequest) -> ResponsesRequest:
-    """The request for the summary of what came before and what is said in `wanted`."""
+def summary_request(wanted: CompactRequest, most_tokens: int | None = None) -> ResponsesRequest:
+    """The request for the summary of what came before and what is said in `wanted`; `most_tokens` may the model say."""
     asked = Message(role="user", content=[InputText(text=_ASKED)])
     return ResponsesRequest(
         model=wanted.model,
@@ -35,7 +35,7 @@ def summary_request(wanted: CompactRequest) -> ResponsesRequest:
         prompt_cache_options=wanted.prompt_cache_options,
         prompt_cache_retention=wanted.prompt_cache_retention,
         service_tier=wanted.service_tier,
-        max_output_tokens=SUMMARY_TOKENS,
+        max_output_tokens=SUMMARY_TOKENS if most_tokens is None else min(SUMMARY_TOKENS, most_tokens),
         store=False,
     )
 

@@ -10,12 +10,24 @@ from typing import Any
 import msgspec
 
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 _PADDED_LENGTH = 16
 
 
 def sse(event: Mapping[str, Any]) -> bytes:
     """The event as one server-sent event."""
     return b"event: %b\ndata: %b\n\n" % (event["type"].encode(), _encode(event))
+
+
+def event_of(data: bytes) -> dict[str, Any]:
+    """The event that `sse` made `data` of."""
+    return _decode(data.partition(b"\ndata: ")[2])
+
+
+def padded(data: bytes) -> bytes:
+    """What `sse` made, with its event `obfuscated`."""
+    name = data.partition(b"\n")[0]
+    return sse(obfuscated(event_of(data))) if name.endswith(b".delta") else data
 
 
 def obfuscated(event: dict[str, Any]) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def _is_whole(call: Json) -> bool:
 
 
 def kept(items: Sequence[Item], new_id: Callable[[str], str]) -> list[Json]:
-    """Items as they are kept and listed: with an id each, and texts as parts. References are to items kept already."""
+    """Items as they are kept and listed: with an id each, and texts as parts. What is referred to is kept already."""
     return [_kept(item, new_id) for item in items if not isinstance(item, ItemReference)]
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from fundament.backends.call import Answer, Backend, Call
@@ -63,6 +64,10 @@ class Making:
         self._id = id
         self._created_at = created_at
         self._answer: Answer | None = None
+        self._is_asked = False
+        self._turning = None if self._turns is None else self._turns.events()
+        self._begun: list[list[Event]] = []
+        self._failure: RequestError | None = None
 
     @property
     def usage(self) -> Usage | None:
@@ -70,6 +75,14 @@ class Making:
         if self._turns is not None:
             return self.fold.usage
         return None if self._answer is None else self._answer.usage
+
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        """What the model is asked first, as JSON."""
+        if self._turns is None:
+            return self._body
+        items = [*self._items, *self._request.items]
+        return {"input": msgspec.to_builtins(items), "tools": msgspec.to_builtins(self._request.tools)}
 
     @property
     def ended(self) -> bool:
@@ -84,6 +97,27 @@ class Making:
         if self._turns is None:
             body = self._body if stream else {**self._body, "stream": False, "stream_options": None}
             self._answer = await self._open(body, stream=stream)
+
+    async def peek(self) -> None:
+        """Goes on until the model has begun to answer, so that its refusal is still nobody's event.
+
+        A call that the client approved is an event at once, before it is made.
+
+        Raises:
+            RequestError: as `open`.
+        """
+        if self._turning is None:
+            return
+        self._begun.append(self.fold.start())
+        try:
+            async for events in self._turning:
+                self._begun.append(events)
+                if self._answer is not None or any(event.get("item", {}).get("type") == "mcp_call" for event in events):
+                    return
+        except RequestError as failure:
+            if self._is_asked and self._answer is None:
+                raise
+            self._failure = failure
 
     async def _open(self, body: Json, *, stream: bool) -> Answer:
         """With `truncation: auto`, old turns make room."""
@@ -104,6 +138,7 @@ class Making:
         """One turn's chunks."""
         if self._answer is not None:
             self._answer.close()
+        self._is_asked = True
         self._answer = answer = await self._open(body, stream=True)
         return _chunks(answer)
 
@@ -126,8 +161,11 @@ class Making:
 
         A failure is an event, too. Nothing is raised but what cancels the task.
         """
-        yield self.fold.start()
+        for events in self._begun or [self.fold.start()]:
+            yield events
         try:
+            if self._failure is not None:
+                raise self._failure
             async for events in self._told():
                 yield events
         except RequestError as failure:
@@ -142,8 +180,8 @@ class Making:
             RequestError: the model's server, or a tool's, failed.
         """
         self.fold.start(told=False)
-        if self._turns is not None:
-            async for _ in self._turns.events():
+        if self._turning is not None:
+            async for _ in self._turning:
                 pass
         else:
             self.fold.feed(decode_completion(await self._opened.whole()))
@@ -159,8 +197,8 @@ class Making:
             await self._servers.close()
 
     async def _told(self) -> AsyncIterator[list[Event]]:
-        if self._turns is not None:
-            async for events in self._turns.events():
+        if self._turning is not None:
+            async for events in self._turning:
                 yield events
             return
         async for chunk in _chunks(self._opened):
@@ -175,7 +213,9 @@ class Making:
     def _in_our_terms(self, refused: InvalidRequest | UpstreamRefused) -> RequestError:
         """A chat's refusal, by the names of this API's parameters."""
         if refused.param is not None:
-            refused.param = responses_param(refused.param, tool_paths(self._request.tools or []))
+            tools = self._request.tools or []
+            paths = tool_paths(tools) if self._turns is None else tool_paths(tools, self._turns.offered)
+            refused.param = responses_param(refused.param, paths)
         return refused
 
     def _call(self, body: Mapping[str, Any], *, stream: bool) -> Call:

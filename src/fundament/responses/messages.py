@@ -6,7 +6,7 @@ does no I/O: references are resolved and history is fetched before.
 
 from collections.abc import Iterable, Sequence
 
-from fundament.errors import InvalidRequest, NotFound
+from fundament.errors import InvalidRequest
 from fundament.protocol.responses_items import (
     Compaction,
     CustomToolCall,
@@ -54,7 +54,6 @@ class Chat:
 
         Raises:
             InvalidRequest: a chat cannot say it.
-            NotFound: a reference was not resolved.
         """
         match item:
             case Message(role="assistant"):
@@ -83,7 +82,7 @@ class Chat:
                     code="unsupported_value",
                 )
             case ItemReference():
-                raise NotFound(f"Item with id '{item.id}' not found.", param=path)
+                pass  # `references.py` left it, because what it names is in the history
 
     def messages(self) -> list[Json]:
         """The chat's messages.

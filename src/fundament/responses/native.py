@@ -10,9 +10,8 @@ from typing import Any, cast
 import msgspec
 
 from fundament.backends.call import Answer, Backend, Call
-from fundament.errors import InvalidRequest, NotFound, RequestError, UpstreamFailure, UpstreamRefused
+from fundament.errors import InvalidRequest, RequestError, UpstreamFailure, UpstreamRefused
 from fundament.protocol.responses import ResponsesRequest
-from fundament.protocol.responses_items import ItemReference
 from fundament.protocol.usage import Usage
 from fundament.responses.fold import Event
 from fundament.responses.history import Json
@@ -36,9 +35,6 @@ class NativeMaking:
         input: the items of the request, as they are kept.
         new_id: makes an id that begins with the given prefix and `_`.
         reasons: whether to ask for the model's reasoning, encrypted, so that a later response can have it.
-
-    Raises:
-        NotFound: the input has a reference to an item.
     """
 
     def __init__(
@@ -54,9 +50,6 @@ class NativeMaking:
         new_id: Callable[[str], str],
         reasons: bool,
     ) -> None:
-        for position, item in enumerate(request.items):
-            if isinstance(item, ItemReference):
-                raise NotFound(f"Item with id '{item.id}' not found.", param=f"input[{position}]")
         response = new_response(request, id=id, created_at=created_at)
         self.fold = RelayedResponse(response | _tools(response, body), new_id)
         source = "conversation" if request.previous_response_id is None else "previous_response_id"
@@ -79,8 +72,16 @@ class NativeMaking:
         return self.fold.usage
 
     @property
+    def asked(self) -> Mapping[str, Any]:
+        """What the server is asked, as JSON."""
+        return {**self._body, "input": [item for _, item in self._input]}
+
+    @property
     def ended(self) -> bool:
         return self.fold.status in ENDED
+
+    async def peek(self) -> None:
+        """As `Making.peek`; `open` has done it."""
 
     async def open(self, *, stream: bool) -> None:
         """Asks the server; returns when its answer has begun, with the first event of a stream.

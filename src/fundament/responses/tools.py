@@ -6,6 +6,7 @@ namespaces: a tool in one gets a name made of both.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 import msgspec
@@ -53,12 +54,25 @@ def chat_tools(tools: Sequence[Tool], functions: RemoteFunctions | None = None) 
     return made
 
 
-def tool_paths(tools: Sequence[Tool]) -> list[str]:
-    """Where each tool of the chat is in the request."""
-    paths: list[str] = []
+class ToolPath(NamedTuple):
+    """Where a tool of a chat comes from in the request; what is in the tool is there, too, if it `is_whole`."""
+
+    path: str
+    is_whole: bool = True
+
+
+def tool_paths(tools: Sequence[Tool], functions: RemoteFunctions = MappingProxyType({})) -> list[ToolPath]:
+    """Where each of the `chat_tools` is in the request; `functions` are where the MCP server that has them is."""
+    paths: list[ToolPath] = []
     for position, tool in enumerate(tools):
-        inside = range(len(tool.tools)) if isinstance(tool, NamespaceTool) else None
-        paths += [f"tools[{position}]"] if inside is None else [f"tools[{position}].tools[{at}]" for at in inside]
+        path = f"tools[{position}]"
+        if isinstance(tool, McpTool):
+            theirs = [one for one in functions.values() if one.server_label == tool.server_label]
+            paths += [ToolPath(path, is_whole=False)] * len(theirs)
+        elif isinstance(tool, NamespaceTool):
+            paths += [ToolPath(f"{path}.tools[{at}]") for at in range(len(tool.tools))]
+        else:
+            paths.append(ToolPath(path))
     return paths
 
 

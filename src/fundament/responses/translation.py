@@ -20,7 +20,7 @@ from fundament.responses.items import Json
 from fundament.responses.messages import Chat
 from fundament.responses.parameters import TREATMENTS
 from fundament.responses.remote_functions import RemoteFunctions
-from fundament.responses.tools import chat_tool_choice, chat_tools
+from fundament.responses.tools import ToolPath, chat_tool_choice, chat_tools
 
 
 def chat_request(
@@ -66,7 +66,7 @@ _CHAT_PATHS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def responses_param(chat_param: str, tools: Sequence[str] = ()) -> str:
+def responses_param(chat_param: str, tools: Sequence[ToolPath] = ()) -> str:
     """The parameter of the Responses API that a chat's `param` came from.
 
     Args:
@@ -78,7 +78,8 @@ def responses_param(chat_param: str, tools: Sequence[str] = ()) -> str:
             break
     tool = re.match(r"tools\[(\d+)\]", chat_param)
     if tool is not None and int(tool[1]) < len(tools):
-        return tools[int(tool[1])] + chat_param[tool.end() :]
+        origin = tools[int(tool[1])]
+        return origin.path + (chat_param[tool.end() :] if origin.is_whole else "")
     return chat_param
 
 

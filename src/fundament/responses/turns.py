@@ -46,6 +46,9 @@ class Turns:
         history: the items before the request's own, the oldest first, references resolved.
         servers: the MCP servers that `request` names.
 
+    Attributes:
+        offered: the functions that the model was last asked with.
+
     Raises:
         InvalidRequest: as `chat_request`; an approval of something that was not asked, or that no server of the
             request has.
@@ -61,6 +64,7 @@ class Turns:
         self._servers = servers
         self._tools = [tool for tool in request.tools or () if isinstance(tool, McpTool)]
         self._functions: dict[str, RemoteFunction] = {}
+        self.offered: RemoteFunctions = _NO_FUNCTIONS
         self._left_calls = min(request.max_tool_calls or MAX_CALLS, MAX_CALLS)
         self._approved = self._approved_calls()
         self._check()
@@ -77,8 +81,8 @@ class Turns:
             yield events
         request = self._request
         while True:
-            offered = self._functions if self._left_calls > 0 else _NO_FUNCTIONS
-            async for chunk in await self._ask(self._body(request, offered)):
+            self.offered = self._functions if self._left_calls > 0 else _NO_FUNCTIONS
+            async for chunk in await self._ask(self._body(request, self.offered)):
                 if events := self._fold.feed(chunk):
                     yield events
             if events := self._fold.end_turn():
@@ -86,7 +90,7 @@ class Turns:
             calls = list(self._fold.waiting) if self._fold.is_whole else []
             for call in calls:
                 yield await self._answer(call)
-            if not calls or not offered or self._fold.hands_over:
+            if not calls or not self.offered or self._fold.hands_over:
                 return
             request = self._later(request)
 

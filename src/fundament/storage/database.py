@@ -29,7 +29,7 @@ from fundament.errors import ConfigError, Unavailable
 P = ParamSpec("P")
 T = TypeVar("T")
 
-HEAD = "0002"
+HEAD = "0006"
 """The newest migration. Named here so that a start without migrations need not import Alembic; a test compares."""
 
 POSTGRESQL_CONNECTIONS = 10  # of a process; PostgreSQL takes 100 in all by default
@@ -158,8 +158,17 @@ def upgrade(url: str) -> None:
     Raises:
         ConfigError: as `open_database`; or the database cannot be used, or a newer Fundament has migrated it.
     """
+    _bring_up(url, migrate=True)
+
+
+def require_tables(url: str) -> None:
+    """As `upgrade`, but tables of an older version are left as they are, and refused with a ConfigError, too."""
+    _bring_up(url, migrate=False)
+
+
+def _bring_up(url: str, *, migrate: bool) -> None:
     try:
-        asyncio.run(_upgrade(url))
+        asyncio.run(_upgrade(url, migrate=migrate))
     except (SQLAlchemyError, OSError) as error:
         raise ConfigError(f"storage.database: cannot be used: {_cause(error)}") from error
 
@@ -169,13 +178,13 @@ def _cause(error: SQLAlchemyError | sqlite3.Error | OSError) -> BaseException:
     return error.orig if isinstance(error, DBAPIError) and error.orig else error
 
 
-async def _upgrade(url: str) -> None:
+async def _upgrade(url: str, *, migrate: bool) -> None:
     engine = open_database(url)
     try:
         if engine.url.get_backend_name() != "sqlite":
             async with engine.begin() as connection:
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
-                await connection.run_sync(_migrate)
+                await connection.run_sync(_migrate, migrate=migrate)
             return
         path = Path(engine.url.database or "")
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -186,15 +195,20 @@ async def _upgrade(url: str) -> None:
                 if await connection.run_sync(_revision) == HEAD:
                     return
             async with engine.begin() as connection:
-                await connection.run_sync(_migrate)
+                await connection.run_sync(_migrate, migrate=migrate)
     finally:
         await engine.dispose()
 
 
-def _migrate(connection: Connection) -> None:
+def _migrate(connection: Connection, *, migrate: bool) -> None:
     found = _revision(connection)
     if found == HEAD:
         return
+    if found is not None and not migrate and found < HEAD:
+        raise ConfigError(
+            f"storage.database: its tables are at revision {found}, and this version of Fundament needs {HEAD}. Make a "
+            "backup, then run: fundament db upgrade (with the same --config and --data-dir)"
+        )
     from alembic import command  # noqa: PLC0415 - 12 MB and 0.1 s that a start without migrations does not pay
     from alembic.config import Config  # noqa: PLC0415 - as above
     from alembic.util import CommandError  # noqa: PLC0415 - as above
@@ -203,7 +217,7 @@ def _migrate(connection: Connection) -> None:
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     try:
-        command.upgrade(config, "head")
+        command.upgrade(config, HEAD)
     except CommandError as error:
         raise ConfigError(
             f"storage.database: its tables are at revision {found}, which this version of Fundament does not know "
@@ -235,7 +249,8 @@ def _parse(url: str) -> URL:
 
 def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
     cursor = connection.cursor()
-    for pragma in ("busy_timeout = 5000", "synchronous = NORMAL", "foreign_keys = ON"):
+    # What is deleted is overwritten: prompts and answers must not stay in the file's free pages.
+    for pragma in ("busy_timeout = 5000", "synchronous = NORMAL", "foreign_keys = ON", "secure_delete = ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -8,11 +8,12 @@ import asyncio
 import contextlib
 import errno
 import os
-import time
 from pathlib import Path
 from typing import Any
 
 import structlog
+
+from fundament.storage import segments
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 TOTAL_BYTES = 4 * 1024 * 1024 * 1024
@@ -21,9 +22,10 @@ KEPT_LINES = 100_000  # about 30 MB
 
 
 class UsageJournal:
-    """Appends to segments `<start>-<pid>.jsonl` in `directory`.
+    """Appends to segments in `directory`, `<start>-<pid>-<random>.jsonl`.
 
-    When all segments together pass `total_bytes`, the oldest is removed, and an error is logged that says which.
+    When all segments together pass `total_bytes`, since nobody moves them away, the oldest that no worker writes is
+    removed, and an error is logged that says which.
     """
 
     def __init__(
@@ -109,21 +111,19 @@ class UsageJournal:
 
     def _open_segment(self) -> None:
         self._make_room()
-        path = self._directory / f"{time.time_ns()}-{os.getpid()}.jsonl"
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        self._path = path
+        self._path, self._descriptor = segments.begin(self._directory)
         self._size = 0
 
     def _make_room(self) -> None:
         sizes: dict[Path, int] = {}
-        for segment in sorted(self._directory.glob("*.jsonl")):
-            with contextlib.suppress(FileNotFoundError):  # another worker has removed it
+        for segment in segments.all_segments(self._directory):
+            with contextlib.suppress(FileNotFoundError):  # it was moved, or another worker has removed it
                 sizes[segment] = segment.stat().st_size
-        segments = list(sizes)
-        while segments and sum(sizes.values()) > self._total_bytes - self._segment_bytes:
-            oldest = segments.pop(0)
-            self._log.error("usage_journal_full", removed=oldest.name, removed_bytes=sizes.pop(oldest))
-            oldest.unlink(missing_ok=True)
+        for oldest in list(sizes):
+            if sum(sizes.values()) <= self._total_bytes - self._segment_bytes:
+                return
+            if segments.remove(oldest):  # not one that another worker writes
+                self._log.error("usage_journal_full", removed=oldest.name, removed_bytes=sizes.pop(oldest))
 
 
 def _sync(descriptor: int) -> None:

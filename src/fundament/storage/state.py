@@ -7,24 +7,18 @@ waits in a circle.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Double,
-    LargeBinary,
-    RowMapping,
     Select,
-    String,
-    UpdateBase,
     and_,
-    bindparam,
     cast,
     delete,
     func,
@@ -37,9 +31,24 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from fundament.errors import Unavailable
 from fundament.gateway.state import Conversation, Events, Json, Order, StoredResponse
 from fundament.storage.database import BatchWriter, reading, unavailable_on_failure, unbroken
 from fundament.storage.group import GroupWriter
+from fundament.storage.state_rows import (
+    Change,
+    Row,
+    append,
+    appending,
+    as_text,
+    event_rows,
+    item_rows,
+    keeping,
+    owned,
+    response_row,
+    saving,
+    stored_of,
+)
 from fundament.storage.tables import conversation_items, conversations, response_events, responses, runners
 
 LONGEST_HISTORY = 1000  # responses; a chain cannot be a circle, this bounds what one request may read
@@ -47,18 +56,6 @@ SWEPT_RESPONSES = 100  # in one transaction: about 5 ms
 SWEPT_EVENTS = 2000
 SWEEP_PAUSE_S = 0.01  # between two transactions of a sweep, for those who wait for the write lock
 FORGOTTEN_RUNNER_S = 86_400.0
-
-Row = dict[str, Any]
-
-
-class _Change(Struct):
-    """What one call wants written. `owner` and `conversation_id` say where the items go."""
-
-    owner: str = ""
-    conversation_id: str | None = None
-    response: Row | None = None
-    items: list[Row] = []
-    events: list[Row] = []
 
 
 class StateRepository:
@@ -70,69 +67,71 @@ class StateRepository:
         self._insert = postgresql.insert if self._postgresql else sqlite.insert
         self._writer = GroupWriter(self._write)
         self._batches = BatchWriter(engine)
-        self._save = _saving(self._insert(responses))
-        self._keep = _keeping(self._insert(response_events))
+        self._save = saving(self._insert(responses))
+        self._keep = keeping(self._insert(response_events))
 
     async def save(self, stored: StoredResponse, conversation_items: Sequence[Json] = ()) -> None:
         """As the protocol says. Nothing is written to an id of another owner, nor to a conversation that is gone."""
-        row = _response_row(stored)
-        items = _item_rows(conversation_items)
+        row = response_row(stored)
+        items = item_rows(conversation_items)
         size_bytes = len(row["response"]) + len(row["input"]) + sum(len(item["json"]) for item in items)
-        await self._writer.add(_Change(row["owner"], row["conversation_id"], row, items), size_bytes)
+        await self._writer.add(Change(row["owner"], row["conversation_id"], row, items), size_bytes)
 
     @unbroken
     async def replace(
         self, stored: StoredResponse, runner: str, events: Events = (), items: Sequence[Json] = ()
     ) -> bool:
-        row = _response_row(stored)
+        row = response_row(stored)
         held = and_(responses.c.id == row["id"], responses.c.owner == row["owner"], responses.c.runner == runner)
         change = update(responses).where(held).values(response=row["response"], runner=row["runner"])
         with unavailable_on_failure():
             async with self._engine.connect() as connection, connection.begin() as transaction:
-                await _append(connection, _Change(row["owner"], row["conversation_id"], items=_item_rows(items)))
+                await append(connection, Change(row["owner"], row["conversation_id"], items=item_rows(items)))
                 if not (await connection.execute(change)).rowcount:
                     await transaction.rollback()
                     return False
                 if events:
-                    await connection.execute(self._keep, _event_rows(stored.id, events))
+                    its = {"response_id": row["id"]}
+                    rows = [{**its, "sequence_number": number, "event": event} for number, event in events]
+                    await connection.execute(self._insert(response_events).on_conflict_do_nothing(), rows)
                 return True
 
     @unbroken
     async def find(self, owner: str, id: str) -> StoredResponse | None:
-        statement = select(responses).where(responses.c.id == _text(id), responses.c.owner == _text(owner))
+        statement = select(responses).where(responses.c.id == as_text(id), responses.c.owner == as_text(owner))
         async with self._asking() as connection:
             row = (await connection.execute(statement)).mappings().one_or_none()
-        return _stored(row) if row else None
+        return stored_of(row) if row else None
 
     @unbroken
     async def history(self, owner: str, id: str) -> list[StoredResponse]:
         async with self._asking() as connection:
-            rows = (await connection.execute(_history(_text(owner), _text(id)))).mappings().all()
-        return [_stored(row) for row in rows]
+            rows = (await connection.execute(_history(as_text(owner), as_text(id)))).mappings().all()
+        return [stored_of(row) for row in rows]
 
     @unbroken
     async def delete(self, owner: str, id: str) -> bool:
-        statement = delete(responses).where(responses.c.id == _text(id), responses.c.owner == _text(owner))
+        statement = delete(responses).where(responses.c.id == as_text(id), responses.c.owner == as_text(owner))
         async with self._changing() as connection:
             return (await connection.execute(statement)).rowcount > 0
 
     @unbroken
     async def add_conversation(self, conversation: Conversation, items: Sequence[Json]) -> None:
         row: Row = {
-            "id": _text(conversation.id),
-            "owner": _text(conversation.owner),
+            "id": as_text(conversation.id),
+            "owner": as_text(conversation.owner),
             "created_at": conversation.created_at,
             "metadata": msgspec.json.encode(conversation.metadata),
             "next_position": 0,
         }
         async with self._changing() as connection:
             await connection.execute(insert(conversations).values(row))
-            await _append(connection, _Change(row["owner"], row["id"], items=_item_rows(items)))
+            await append(connection, Change(row["owner"], row["id"], items=item_rows(items)))
 
     @unbroken
     async def find_conversation(self, owner: str, id: str) -> Conversation | None:
         async with self._asking() as connection:
-            row = (await connection.execute(select(conversations).where(_owned(owner, id)))).mappings().one_or_none()
+            row = (await connection.execute(select(conversations).where(owned(owner, id)))).mappings().one_or_none()
         if row is None:
             return None
         metadata = msgspec.json.decode(row["metadata"], type=dict[str, str])
@@ -140,22 +139,22 @@ class StateRepository:
 
     @unbroken
     async def set_metadata(self, owner: str, id: str, metadata: dict[str, str]) -> bool:
-        statement = update(conversations).where(_owned(owner, id)).values(metadata=msgspec.json.encode(metadata))
+        statement = update(conversations).where(owned(owner, id)).values(metadata=msgspec.json.encode(metadata))
         async with self._changing() as connection:
             return (await connection.execute(statement)).rowcount > 0
 
     @unbroken
     async def delete_conversation(self, owner: str, id: str) -> bool:
         async with self._changing() as connection:
-            return (await connection.execute(delete(conversations).where(_owned(owner, id)))).rowcount > 0
+            return (await connection.execute(delete(conversations).where(owned(owner, id)))).rowcount > 0
 
     @unbroken
     async def add_items(self, owner: str, conversation_id: str, items: Sequence[Json]) -> bool:
-        known = select(conversations.c.id).where(_owned(owner, conversation_id)).with_for_update()
+        known = select(conversations.c.id).where(owned(owner, conversation_id)).with_for_update()
         async with self._changing() as connection:
             if (await connection.execute(known)).one_or_none() is None:
                 return False
-            await _append(connection, _Change(_text(owner), _text(conversation_id), items=_item_rows(items)))
+            await append(connection, Change(as_text(owner), as_text(conversation_id), items=item_rows(items)))
             return True
 
     @unbroken
@@ -175,8 +174,8 @@ class StateRepository:
         if after is not None:
             # Clients may give two items one id. The later of them in this order counts, so that paging goes on.
             known = select((func.max if ascending else func.min)(position)).where(
-                conversation_items.c.conversation_id == _text(conversation_id),
-                conversation_items.c.item_id == _text(after),
+                conversation_items.c.conversation_id == as_text(conversation_id),
+                conversation_items.c.item_id == as_text(after),
             )
             start = known.scalar_subquery()
             wanted.append(position > start if ascending else position < start)
@@ -184,7 +183,7 @@ class StateRepository:
         statement = (
             select(conversation_items.c.item)
             .select_from(conversations.outerjoin(conversation_items, and_(*wanted)))
-            .where(_owned(owner, conversation_id))
+            .where(owned(owner, conversation_id))
             .order_by(position.asc() if ascending else position.desc())
             .limit(limit)
         )
@@ -193,24 +192,40 @@ class StateRepository:
         return [msgspec.json.decode(row) for row in rows if row is not None] if rows else None
 
     @unbroken
+    async def find_items(self, owner: str, ids: Sequence[str]) -> dict[str, Json]:
+        statement = (
+            select(conversation_items.c.item)
+            .join(conversations, conversations.c.id == conversation_items.c.conversation_id)
+            .where(
+                conversation_items.c.item_id.in_([as_text(id) for id in ids]), conversations.c.owner == as_text(owner)
+            )
+            .order_by(conversation_items.c.conversation_id, conversation_items.c.position)
+        )
+        async with self._asking() as connection:
+            found = [msgspec.json.decode(row) for row in (await connection.execute(statement)).scalars()]
+        return {item["id"]: item for item in found}
+
+    @unbroken
     async def delete_item(self, owner: str, conversation_id: str, item_id: str) -> bool:
-        theirs = select(conversations.c.id).where(_owned(owner, conversation_id)).scalar_subquery()
+        theirs = select(conversations.c.id).where(owned(owner, conversation_id)).scalar_subquery()
         statement = delete(conversation_items).where(
-            conversation_items.c.conversation_id == theirs, conversation_items.c.item_id == _text(item_id)
+            conversation_items.c.conversation_id == theirs, conversation_items.c.item_id == as_text(item_id)
         )
         async with self._changing() as connection:
             return (await connection.execute(statement)).rowcount > 0
 
-    async def add_events(self, response_id: str, events: Events) -> None:
-        """As the protocol says. Events of a response that is not there (any more) are not kept; one is kept once."""
-        if rows := _event_rows(response_id, events):
-            await self._writer.add(_Change(events=rows), sum(len(event) for _, event in events))
+    async def add_events(self, response_id: str, runner: str, events: Events) -> bool:
+        """As the protocol says. One event is kept once."""
+        change = Change(events=event_rows(response_id, runner, events))
+        if change.events:
+            await self._writer.add(change, sum(len(event) for _, event in events))
+        return not change.is_late
 
     @unbroken
     async def events(self, response_id: str, after: int) -> list[tuple[int, bytes]]:
         statement = (
             select(response_events.c.sequence_number, response_events.c.event)
-            .where(response_events.c.response_id == _text(response_id), response_events.c.sequence_number > after)
+            .where(response_events.c.response_id == as_text(response_id), response_events.c.sequence_number > after)
             .order_by(response_events.c.sequence_number)
         )
         async with self._asking() as connection:
@@ -239,7 +254,7 @@ class StateRepository:
             .limit(limit)
         )
         async with self._asking() as connection:
-            return [_stored(row) for row in (await connection.execute(statement)).mappings()]
+            return [stored_of(row) for row in (await connection.execute(statement)).mappings()]
 
     async def sweep(self, before: float, limit: int) -> int:
         deleted = 0
@@ -271,15 +286,29 @@ class StateRepository:
             done = (await connection.execute(delete(responses).where(responses.c.id.in_(ids)))).rowcount
             return done, len(ids) < limit
 
-    async def _write(self, changes: Sequence[_Change]) -> None:
+    async def _write(self, changes: Sequence[Change]) -> None:
         rows = [change.response for change in changes if change.response]
         events = [event for change in changes for event in change.events]
-        batch = _appending(changes)
+        batch = appending(changes)
         if rows:
             batch.append((self._save, sorted(rows, key=lambda row: row["id"])))
         if events:
             batch.append((self._keep, sorted(events, key=lambda row: (row["of"], row["number"]))))
         await self._batches.write(batch)
+        if events:
+            await self._note_late([change for change in changes if change.events])
+
+    async def _note_late(self, changes: Sequence[Change]) -> None:
+        """A response never comes back to a runner: whose it is after the write was its runner then, too."""
+        ids = {change.events[0]["of"] for change in changes}
+        with contextlib.suppress(Unavailable):  # what is written is written; the next events will tell
+            async with self._asking() as connection:
+                rows = await connection.execute(
+                    select(responses.c.id, responses.c.runner).where(responses.c.id.in_(ids))
+                )
+                held = {row.id: row.runner for row in rows}
+            for change in changes:
+                change.is_late = held.get(change.events[0]["of"]) != change.events[0]["by"]
 
     def _now(self) -> ColumnElement[float]:
         """Unix seconds: by the database's clock where many machines share it."""
@@ -298,100 +327,6 @@ class StateRepository:
         with unavailable_on_failure():
             async with self._engine.begin() as connection:
                 yield connection
-
-
-def _text(id: str) -> str:
-    """PostgreSQL's text holds no NUL, and clients may send one in an id. No id of ours has one."""
-    return id.replace("\0", "\ufffd")
-
-
-def _owned(owner: str, conversation_id: str) -> ColumnElement[bool]:
-    return and_(conversations.c.id == _text(conversation_id), conversations.c.owner == _text(owner))
-
-
-def _item_rows(items: Sequence[Json]) -> list[Row]:
-    return [{"its_id": _text(item["id"]), "json": msgspec.json.encode(item)} for item in items]
-
-
-def _event_rows(response_id: str, events: Events) -> list[Row]:
-    return [{"of": _text(response_id), "number": number, "sent": event} for number, event in events]
-
-
-def _response_row(stored: StoredResponse) -> Row:
-    return {
-        "id": _text(stored.id),
-        "owner": _text(stored.owner),
-        "created_at": stored.created_at,
-        "response": msgspec.json.encode(stored.response),
-        "input": msgspec.json.encode(stored.input),
-        "previous_response_id": stored.previous_response_id and _text(stored.previous_response_id),
-        "conversation_id": stored.conversation_id and _text(stored.conversation_id),
-        "runner": stored.runner,
-    }
-
-
-def _stored(row: RowMapping) -> StoredResponse:
-    return StoredResponse(
-        id=row["id"],
-        owner=row["owner"],
-        created_at=row["created_at"],
-        response=msgspec.json.decode(row["response"]),
-        input=msgspec.json.decode(row["input"]),
-        previous_response_id=row["previous_response_id"],
-        conversation_id=row["conversation_id"],
-        runner=row["runner"],
-    )
-
-
-def _saving(save: postgresql.Insert | sqlite.Insert) -> UpdateBase:
-    fixed = {"id", "owner", "created_at"}
-    return save.on_conflict_do_update(
-        index_elements=[responses.c.id],
-        set_={column.name: save.excluded[column.name] for column in responses.c if column.name not in fixed},
-        where=responses.c.owner == save.excluded.owner,
-    )
-
-
-def _keeping(keep: postgresql.Insert | sqlite.Insert) -> UpdateBase:
-    # The lock holds off a deletion until the transaction's end, so that no event stays without its response.
-    kept = select(responses.c.id, bindparam("number", type_=BigInteger), bindparam("sent", type_=LargeBinary))
-    there = kept.where(responses.c.id == bindparam("of")).with_for_update(read=True, key_share=True)
-    return keep.from_select(["response_id", "sequence_number", "event"], there).on_conflict_do_nothing()
-
-
-async def _append(connection: AsyncConnection, change: _Change) -> None:
-    for statement, rows in _appending([change]):
-        await connection.execute(statement, rows)
-
-
-def _appending(changes: Sequence[_Change]) -> list[tuple[UpdateBase, list[Row]]]:
-    """Appends items to conversations in two statements, however many there are; those that exist for their owner."""
-    places: dict[tuple[str, str], list[Row]] = {}
-    for change in changes:
-        if change.conversation_id is not None and change.items:
-            places.setdefault((change.conversation_id, change.owner), []).extend(change.items)
-    if not places:
-        return []
-    # The first statement locks the conversations and reserves positions at their ends; the second fills these.
-    reserved = [{"within": id, "of": owner, "count": len(items)} for (id, owner), items in sorted(places.items())]
-    filled = [
-        {"within": id, "of": owner, "back": len(items) - index, **item}
-        for (id, owner), items in places.items()
-        for index, item in enumerate(items)
-    ]
-    return [(_RESERVE, reserved), (_FILL, filled)]
-
-
-_THEIRS = and_(conversations.c.id == bindparam("within"), conversations.c.owner == bindparam("of"))
-_LENGTH = conversations.c.next_position
-_RESERVE = update(conversations).where(_THEIRS).values(next_position=_LENGTH + bindparam("count"))
-_ITEM = select(
-    conversations.c.id,
-    _LENGTH - bindparam("back", type_=BigInteger),
-    bindparam("its_id", type_=String),
-    bindparam("json", type_=LargeBinary),
-)
-_FILL = insert(conversation_items).from_select(["conversation_id", "position", "item_id", "item"], _ITEM.where(_THEIRS))
 
 
 def _history(owner: str, id: str) -> Select[Any]:

@@ -2,11 +2,9 @@
 
 import asyncio
 import time
-from typing import cast
 
 from fundament.errors import Unavailable
-from fundament.gateway.state import StateStore
-from fundament.responses.retention import Retention
+from fundament.gateway.retention import Retention
 
 DAY_S = 86_400
 
@@ -27,7 +25,7 @@ class Sweeping:
 
 async def test_what_is_older_is_swept_again_and_again() -> None:
     store = Sweeping()
-    running = asyncio.create_task(Retention(cast("StateStore", store), 30, every_s=0.001).run())
+    running = asyncio.create_task(Retention(store, 30, every_s=0.001).run())
     for _ in range(1000):
         if len(store.before) >= 3:
             break
@@ -39,5 +37,5 @@ async def test_what_is_older_is_swept_again_and_again() -> None:
 
 async def test_zero_days_keep_everything() -> None:
     store = Sweeping()
-    await asyncio.wait_for(Retention(cast("StateStore", store), 0).run(), 5)
+    await asyncio.wait_for(Retention(store, 0).run(), 5)
     assert store.before == []
