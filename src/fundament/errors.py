@@ -13,6 +13,7 @@ Raise these, never return them; `api/` renders them once, at the edge.
         ├── NotFound               404   unknown URL or id
         │   └── ModelNotFound
         ├── MethodNotAllowed       405
+        ├── RequestLate            408   its body took too long
         ├── BodyTooLarge           413
         ├── RemoteServerFailure    424   an MCP server of the client's gave no tools
         ├── UpstreamRefused        4xx   the upstream's own refusal, passed on
@@ -112,6 +113,15 @@ class MethodNotAllowed(RequestError):
     def __init__(self, message: str, allow: str) -> None:
         super().__init__(message, code="method_not_allowed")
         self.allow = allow
+
+
+class RequestLate(RequestError):
+    status = 408
+    type = "invalid_request_error"
+    retryable = True
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="request_timeout")
 
 
 class BodyTooLarge(RequestError):

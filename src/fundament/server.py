@@ -20,12 +20,14 @@ from msgspec import Struct
 
 from fundament.api.app import build_app
 from fundament.api.desk import Desk
-from fundament.api.http import http_protocol
+from fundament.api.http import Limits, http_protocol
+from fundament.api.listening import Server
 from fundament.api.sockets import SocketProtocol
 from fundament.backends.client import Client
 from fundament.backends.gate import Gate
 from fundament.backends.profiles import EMBEDDED, PROFILES
 from fundament.backends.upstream import Upstream
+from fundament.certificates import Certificates
 from fundament.gateway.admission import Admission
 from fundament.gateway.catalogue import Catalogue, CatalogueModel
 from fundament.gateway.keys import KeyRefresher, KeyRing
@@ -34,7 +36,7 @@ from fundament.lifeline import receive_instructions
 from fundament.outbox import Outbox
 from fundament.responses.background import Background
 from fundament.responses.retention import Retention
-from fundament.settings import Config, ModelConfig
+from fundament.settings import Config, ModelConfig, ServerConfig
 from fundament.storage.database import open_database
 from fundament.storage.journal import UsageJournal
 from fundament.storage.keys import KeyRepository
@@ -90,11 +92,12 @@ async def serve(instructions: WorkerInstructions) -> None:
         max_body_bytes=config.server.max_body_bytes,
         allow_private_addresses=config.tools.allow_private_addresses,
     )
-    app = build_app(desk)
-    server = uvicorn.Server(
+    app = build_app(desk, cors_origins=config.server.cors_origins)
+    certificates = _certificates(config.server)
+    server = Server(
         uvicorn.Config(
             app,
-            http=http_protocol(outbox),
+            http=http_protocol(outbox, _limits(config.server)),
             ws=SocketProtocol,
             ws_max_size=config.server.max_body_bytes,
             lifespan="off",
@@ -104,7 +107,10 @@ async def serve(instructions: WorkerInstructions) -> None:
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=math.ceil(config.server.grace_period_s),
-        )
+        ),
+        tls=certificates.context if certificates else None,
+        handshake_timeout_s=config.server.head_timeout_s,
+        shutdown_timeout_s=config.server.write_timeout_s,
     )
     # uvicorn raises the signal again when it is done; then we still have a journal to close.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -112,7 +118,8 @@ async def serve(instructions: WorkerInstructions) -> None:
     # What lives as long as the process need not be looked through by every collection.
     gc.collect()
     gc.freeze()
-    running = [asyncio.create_task(work.run()) for work in (keys, journal, background, retention)]
+    works = (keys, journal, background, retention, *([certificates] if certificates else []))
+    running = [asyncio.create_task(work.run()) for work in works]
     try:
         await server.serve(sockets=[socket.socket(fileno=instructions.listener_fd)])
         if tasks := server.server_state.tasks:
@@ -130,6 +137,21 @@ async def serve(instructions: WorkerInstructions) -> None:
 
 def _remain(number: int, frame: FrameType | None) -> None:
     """A signal handler that lets the process go on."""
+
+
+def _limits(server: ServerConfig) -> Limits:
+    return Limits(
+        max_connections=server.max_connections,
+        head_timeout_s=server.head_timeout_s,
+        body_timeout_s=server.body_timeout_s,
+        write_timeout_s=server.write_timeout_s,
+    )
+
+
+def _certificates(server: ServerConfig) -> Certificates | None:
+    if server.tls_certificate is None or server.tls_key is None:
+        return None
+    return Certificates(server.tls_certificate, server.tls_key)
 
 
 def _upstream(model: ModelConfig, local: LocalModel | None, outbox: Outbox) -> Upstream:
@@ -162,8 +184,10 @@ def _upstream(model: ModelConfig, local: LocalModel | None, outbox: Outbox) -> U
         outbox=outbox,
     )
     gate = Gate(remote.max_in_flight, remote.queue)
-    name = remote.model or model.id
-    return Upstream(client=client, profile=PROFILES[remote.profile], gate=gate, model=name)
+    profile = PROFILES[remote.profile]
+    if remote.media_urls:
+        profile = replace(profile, media_urls=True)
+    return Upstream(client=client, profile=profile, gate=gate, model=remote.model or model.id)
 
 
 def _catalogue_model(model: ModelConfig, instructions: WorkerInstructions) -> CatalogueModel:

@@ -50,6 +50,8 @@ class Profile:
         refused: parameters that it would ignore in silence, or answer in another shape: refused by name. Of both kinds
             or of none.
         roles: what a message's role is called there, where it differs.
+        media_urls: the URLs of images that a client sends are passed on, for the server to fetch. Not where the server
+            stands in the operator's own network, whose every address it could be sent to; `data:` is always passed on.
         thoughts: the key of a model's thoughts in its answers; the client's is `reasoning_content`.
         wordings: its errors that are the caller's fault; the first that is found counts.
     """
@@ -70,6 +72,7 @@ class Profile:
     always: Mapping[str, Any] = field(default_factory=dict[str, Any])
     refused: Mapping[Kind, frozenset[str]] = field(default_factory=dict[Kind, frozenset[str]])
     roles: Mapping[str, str] = field(default_factory=dict[str, str])
+    media_urls: bool = False
     thoughts: str = "reasoning_content"
     wordings: tuple[Wording, ...] = ()
 
@@ -116,6 +119,7 @@ EMBEDDED = Profile(
 
 OPENAI = Profile(
     name="openai",
+    media_urls=True,
     wordings=(
         Wording(
             pattern=re.compile(
@@ -131,12 +135,17 @@ _UNREAD = frozenset(
     {"audio", "function_call", "functions", "modalities", "moderation", "prediction", "store", "verbosity"}
     | {"web_search_options"}
 )
+# Where to connect to, and what code to run: for those who run an engine, not for those who ask it.
+_OPERATORS = frozenset(
+    {"bootstrap_host", "bootstrap_port", "bootstrap_room", "custom_logit_processor", "kv_transfer_params"}
+    | {"logits_processors"}
+)
 _ASKS_FOR_NOTHING = {"best_of": (1,), "function_call": ("none",), "modalities": (["text"],), "store": (False,)}
 
 VLLM = Profile(
     name="vllm",
     forwards_unknown=True,
-    refused={"chat": _UNREAD, "completions": frozenset({"best_of"})},
+    refused={"chat": _UNREAD | _OPERATORS, "completions": _OPERATORS | {"best_of"}},
     neutral=_ASKS_FOR_NOTHING,
     thoughts="reasoning",
     wordings=(
@@ -153,7 +162,7 @@ VLLM = Profile(
 SGLANG = Profile(
     name="sglang",
     forwards_unknown=True,
-    refused={"chat": _UNREAD, "completions": frozenset({"best_of", "suffix"})},
+    refused={"chat": _UNREAD | _OPERATORS, "completions": _OPERATORS | {"best_of", "suffix"}},
     neutral=_ASKS_FOR_NOTHING,
     roles={"developer": "system"},
     wordings=(
@@ -171,8 +180,8 @@ LLAMA_SERVER = Profile(
     name="llama-server",
     forwards_unknown=True,
     refused={
-        "chat": _UNREAD | {"tool_choice"},
-        "completions": frozenset({"best_of", "echo", "logprobs", "suffix"}),
+        "chat": _UNREAD | _OPERATORS | {"tool_choice"},
+        "completions": _OPERATORS | {"best_of", "echo", "logprobs", "suffix"},
     },
     neutral={**_ASKS_FOR_NOTHING, "echo": (False,), "tool_choice": ("none", "auto", "required")},
     defaults={"completions": {"max_tokens": 16}},
@@ -187,6 +196,7 @@ LLAMA_SERVER = Profile(
 GENERIC = Profile(
     name="generic",
     forwards_unknown=True,
+    refused={"chat": _OPERATORS, "completions": _OPERATORS},
     wordings=VLLM.wordings + SGLANG.wordings + LLAMA_SERVER.wordings,
 )
 
