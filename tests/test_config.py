@@ -84,11 +84,19 @@ def test_every_setting_outside_models_can_come_from_the_environment(file: Path) 
         "server.grace_period_s": "1.5",
         "server.max_body_bytes": "10",
         "server.log_level": "debug",
+        "server.tls_certificate": "/c",
+        "server.tls_key": "/k",
+        "server.cors_origins": "('https://app.example', '*')",
+        "server.max_connections": "9",
+        "server.head_timeout_s": "1.0",
+        "server.body_timeout_s": "2.0",
+        "server.write_timeout_s": "3.0",
         "storage.database": "postgresql://u@h/d",
         "storage.responses_days": "7",
         "tools.allow_private_addresses": "True",
     }
     environ = {f"FUNDAMENT_{name.replace('.', '_').upper()}": value for name, value in given.items()}
+    environ["FUNDAMENT_SERVER_CORS_ORIGINS"] = "https://app.example, *"
 
     loaded = load(environ=environ)
 
@@ -128,6 +136,14 @@ def test_a_relative_path_of_the_file_is_relative_to_the_file(file: Path) -> None
     assert config.data_dir == file.parent / "d"
     assert config.database_url == f"sqlite:///{file.parent}/d/fundament.db"
     assert config.models[0].source == str(file.parent / "a.gguf")
+
+
+def test_the_files_of_tls_are_relative_to_the_file(file: Path) -> None:
+    file.write_text("server.tls_certificate = 'c'\nserver.tls_key = '/k'", encoding="utf-8")
+
+    server = load(file, {"FUNDAMENT_DATA_DIR": "e"}).config.server
+
+    assert (server.tls_certificate, server.tls_key) == (str(file.parent / "c"), "/k")
 
 
 def test_a_data_dir_that_was_typed_is_relative_to_the_working_directory(file: Path) -> None:
@@ -198,6 +214,12 @@ def test_a_configuration_cannot_be_changed_and_travels_to_another_process(file: 
         ("server.log_level = 'loud'", "server.log_level: expected one of 'debug', 'error', 'info', 'warning', got "),
         ("storage.database = 'mysql://h/d'", "storage.database: expected sqlite:///FILE or postgresql://"),
         ("storage.database = 'sqlite:///:memory:'", "storage.database: expected sqlite:///FILE or postgresql://"),
+        ("server.tls_key = 'x'", "server: needs both of tls_certificate and tls_key, or none of them"),
+        ("server.cors_origins = ['https://App.example/']", "server.cors_origins[0]: expected an origin such as https:"),
+        (
+            "server.cors_origins = 'https://app.example'",
+            "server.cors_origins: expected a list, got 'https://app.example",
+        ),
         (UPSTREAM + "idle_timeout_s = 0", "models[0].upstreams[0].idle_timeout_s: expected a number of seconds > 0"),
         (UPSTREAM + "profile = 'vlm'", "models[0].upstreams[0].profile: expected one of 'generic', 'llama-server', "),
         (UPSTREAM.replace("http:", "ftp:"), "models[0].upstreams[0].base_url: expected an http:// or https:// URL "),

@@ -52,6 +52,7 @@ class RequestError(FundamentError):
     status = 500
     type = "server_error"
     retryable = False
+    quotes = False  # somebody else's words are in the message: for the client, and for no log
 
     def __init__(
         self, message: str, *, param: str | None = None, code: str | None = None, retry_after_s: int | None = None

@@ -214,3 +214,54 @@ async def test_an_endpoint_of_one_method_refuses_others_by_name() -> None:
             assert error["code"] == "method_not_allowed"
         peer.send(post("/a", b""))
         assert (await peer.answer())[0] == 200
+
+
+CHUNKED = b"POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n"
+# Each could be read as two requests by one of two servers, and as one by the other.
+AMBIGUOUS = {
+    "the same length twice": post("/a", b"xx", b"content-length: 2"),
+    "a list of lengths": b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 2, 2\r\n\r\nxx",
+    "a signed length": b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: +2\r\n\r\nxx",
+    "a space before the colon": b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length : 2\r\n\r\nxx",
+    "a length and chunks": post("/a", b"0\r\n\r\n", b"transfer-encoding: chunked"),
+    "a length and chunks beside an offer": post(
+        "/a", b"0\r\n\r\n", b"transfer-encoding: chunked", b"connection: upgrade", b"upgrade: h2c"
+    ),
+    "chunked twice": CHUNKED + b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunked, but not last": CHUNKED.replace(b"chunked", b"chunked, identity") + b"\r\n0\r\n\r\n",
+    "another coding": CHUNKED.replace(b"chunked", b"xchunked") + b"\r\n0\r\n\r\n",
+    "a folded header": CHUNKED.replace(b" chunked", b"\r\n chunked") + b"\r\n0\r\n\r\n",
+    "bare line feeds": GET.replace(b"\r\n", b"\n"),
+    "a bare line feed in a header": b"GET /a HTTP/1.1\r\nhost: x\nx: y\r\n\r\n",
+    "a bare carriage return": b"GET /a HTTP/1.1\r\nhost: x\rx: y\r\n\r\n",
+    "a NUL": b"GET /a HTTP/1.1\r\nhost: x\0\r\n\r\n",
+    "a chunk's size with a sign": CHUNKED + b"\r\n+0\r\n\r\n",
+    "a chunk's size with a prefix": CHUNKED + b"\r\n0x0\r\n\r\n",
+    "a chunk's size without bound": CHUNKED + b"\r\n1" + b"0" * 16 + b"\r\n",
+    "chunks with bare line feeds": CHUNKED + b"\r\n1\nx\n0\n\n",
+    "a length among the trailers": CHUNKED + b"\r\n0\r\ncontent-length: 5\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("data", AMBIGUOUS.values(), ids=AMBIGUOUS)
+async def test_a_request_of_two_meanings_is_refused_and_nothing_after_it_is_read(connect: Connect, data: bytes) -> None:
+    async with connect() as peer:
+        peer.send(data + b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n")
+        await asyncio.sleep(0.05)
+        assert b"/smuggled" not in await peer.ended()
+
+
+async def test_what_follows_a_request_that_closes_is_not_served(connect: Connect, echo: Echo) -> None:
+    async with connect() as peer:
+        peer.send(post("/a", b"x", b"connection: close") + GET.replace(b"/a", b"/smuggled"))
+        assert (await peer.answer())[0] == 200
+        assert await peer.ended() == b""
+        assert "/smuggled" not in echo.asked
+
+
+async def test_a_line_end_in_a_path_begins_no_header_of_the_answer(connect: Connect) -> None:
+    async with connect() as peer:
+        peer.send(GET.replace(b"/a", b"/a%0d%0aset-cookie:%20x=y%0d%0a%0d%0a"))
+        status, headers, body = await peer.answer()
+        assert (status, "set-cookie" in headers) == (200, False)
+        assert json.loads(body)["path"] == "/a\r\nset-cookie: x=y\r\n\r\n"

@@ -9,7 +9,7 @@ from typing import Any
 
 from fundament.backends.call import Call
 from fundament.backends.grammar import own_grammar
-from fundament.backends.profiles import Kind, Profile
+from fundament.backends.profiles import FOR_OPERATORS, Kind, Profile
 from fundament.backends.text import text_request
 from fundament.backends.tools import shaped
 from fundament.errors import InvalidRequest
@@ -39,6 +39,8 @@ def request_for(profile: Profile, call: Call, model: str) -> dict[str, Any]:
         unknown -= (profile.honoured or {}).get(call.kind, frozenset())
         if unknown:
             raise unknown_parameter(min(unknown))
+    if unknown and not FOR_OPERATORS.isdisjoint(unknown):
+        raise _unsupported(min(FOR_OPERATORS & unknown))
     if profile.honoured is None:
         sent = _relayed_part(profile, call)
     else:

@@ -77,6 +77,13 @@ class Profile:
     wordings: tuple[Wording, ...] = ()
 
 
+# What engines take beside OpenAI's: where to connect to (vLLM, SGLang) and what code to run. For those who run an
+# engine, not for those who ask it.
+FOR_OPERATORS = frozenset(
+    {"bootstrap_host", "bootstrap_port", "bootstrap_room", "custom_logit_processor", "kv_transfer_params"}
+    | {"logits_processors"}
+)
+
 _SAMPLING = frozenset(
     {"frequency_penalty", "logit_bias", "max_tokens", "model", "n", "presence_penalty", "seed", "stop", "stream"}
     | {"stream_options", "temperature", "top_p"}
@@ -135,17 +142,12 @@ _UNREAD = frozenset(
     {"audio", "function_call", "functions", "modalities", "moderation", "prediction", "store", "verbosity"}
     | {"web_search_options"}
 )
-# Where to connect to, and what code to run: for those who run an engine, not for those who ask it.
-_OPERATORS = frozenset(
-    {"bootstrap_host", "bootstrap_port", "bootstrap_room", "custom_logit_processor", "kv_transfer_params"}
-    | {"logits_processors"}
-)
 _ASKS_FOR_NOTHING = {"best_of": (1,), "function_call": ("none",), "modalities": (["text"],), "store": (False,)}
 
 VLLM = Profile(
     name="vllm",
     forwards_unknown=True,
-    refused={"chat": _UNREAD | _OPERATORS, "completions": _OPERATORS | {"best_of"}},
+    refused={"chat": _UNREAD, "completions": frozenset({"best_of"})},
     neutral=_ASKS_FOR_NOTHING,
     thoughts="reasoning",
     wordings=(
@@ -162,7 +164,7 @@ VLLM = Profile(
 SGLANG = Profile(
     name="sglang",
     forwards_unknown=True,
-    refused={"chat": _UNREAD | _OPERATORS, "completions": _OPERATORS | {"best_of", "suffix"}},
+    refused={"chat": _UNREAD, "completions": frozenset({"best_of", "suffix"})},
     neutral=_ASKS_FOR_NOTHING,
     roles={"developer": "system"},
     wordings=(
@@ -180,8 +182,8 @@ LLAMA_SERVER = Profile(
     name="llama-server",
     forwards_unknown=True,
     refused={
-        "chat": _UNREAD | _OPERATORS | {"tool_choice"},
-        "completions": _OPERATORS | {"best_of", "echo", "logprobs", "suffix"},
+        "chat": _UNREAD | {"tool_choice"},
+        "completions": frozenset({"best_of", "echo", "logprobs", "suffix"}),
     },
     neutral={**_ASKS_FOR_NOTHING, "echo": (False,), "tool_choice": ("none", "auto", "required")},
     defaults={"completions": {"max_tokens": 16}},
@@ -196,7 +198,6 @@ LLAMA_SERVER = Profile(
 GENERIC = Profile(
     name="generic",
     forwards_unknown=True,
-    refused={"chat": _OPERATORS, "completions": _OPERATORS},
     wordings=VLLM.wordings + SGLANG.wordings + LLAMA_SERVER.wordings,
 )
 
