@@ -1,20 +1,15 @@
-"""The configuration from its sources to its refusals, its two commands, and its documentation."""
+"""The configuration from its sources to its refusals, and its documentation."""
 
 import os
 import pickle
-import pty
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import msgspec
 import pytest
-from typer.testing import CliRunner
 
 from fundament import settings as configuration
-from fundament.cli.config import app
 from fundament.config import load, settings
 from fundament.errors import ConfigError
 from fundament.settings import DEFAULT_MODEL, Config
@@ -304,61 +299,6 @@ def test_a_variable_that_holds_an_upstreams_key_may_begin_like_ours(file: Path) 
 )
 def test_a_refusal_does_not_repeat_a_secret(file: Path, text: str) -> None:
     assert "hunter2" not in refusal(file, text)
-
-
-def test_check_says_ok_and_how_many_models(file: Path) -> None:
-    file.write_text(LOCAL + UPSTREAM.replace('"a"', '"b"'), encoding="utf-8")
-
-    result = CliRunner().invoke(app, ["check", "--config", str(file)])
-
-    assert (result.exit_code, result.stdout) == (0, f"{file}: ok, 2 models\n")
-
-
-def test_check_exits_1_and_names_the_setting_on_stderr(file: Path) -> None:
-    file.write_text(LOCAL + "slots = 'x'", encoding="utf-8")
-
-    result = CliRunner().invoke(app, ["check", "--config", str(file)])
-
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "models[0].slots: expected an integer >= 1, got 'x' (from fundament.toml)\n"
-
-
-def test_show_prints_every_value_with_its_origin_and_no_password(file: Path) -> None:
-    file.write_text(LOCAL + "[storage]\ndatabase = 'postgresql://me:hunter2@h/d'", encoding="utf-8")
-    environ = {"FUNDAMENT_SERVER_PORT": "9000"}
-
-    result = CliRunner().invoke(app, ["show", "--config", str(file), "--data-dir", "/d"], env=environ)
-
-    lines = result.stdout.splitlines()
-    assert result.exit_code == 0
-    assert "server.port = 9000  # environment FUNDAMENT_SERVER_PORT" in lines
-    assert 'server.data_dir = "/d"  # flag --data-dir' in lines
-    assert 'storage.database = "postgresql://***@h/d"  # fundament.toml' in lines
-    assert "models[0].threads = none  # default" in lines
-    assert len(lines) == len(settings(load(file, environ).config))
-
-
-def test_show_draws_a_table_on_a_terminal(file: Path) -> None:
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-c", "from fundament.cli.config import app; app(['show'])"]
-    drawn = ""
-    with (
-        subprocess.Popen(command, stdout=theirs, env={**os.environ, "COLUMNS": "200", "TERM": "xterm"}) as process,
-        open(ours, encoding="utf-8") as terminal,  # noqa: PTH123 - a descriptor, not a path
-    ):
-        os.close(theirs)
-        try:
-            for line in terminal:
-                drawn += line
-        except OSError:  # how Linux says that the other end is closed
-            pass
-
-    assert process.returncode == 0
-    assert re.search(r"Setting.*Value.*Origin", drawn)
-    assert re.search(r"server\.port +8080 +default", drawn)
-    assert DEFAULT_MODEL.source is not None
-    assert DEFAULT_MODEL.source in drawn
-    assert "models[0].id" in drawn
 
 
 def documented(heading: str) -> dict[str, str]:
