@@ -7,6 +7,7 @@ import asyncio
 import gc
 import math
 import os
+import resource
 import signal
 import socket
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from dataclasses import replace
 from types import FrameType
 from typing import Any
 
+import structlog
 import uvicorn
 import uvloop
 from msgspec import Struct
@@ -45,6 +47,8 @@ from fundament.telemetry.logs import configure_logging
 
 KEEP_ALIVE_S = 75
 LAST_WORDS_S = 1.0  # for error frames to streams that outlive the grace period
+DESCRIPTORS_A_CLIENT = 2  # its connection, and one to an upstream
+OTHER_DESCRIPTORS = 256
 ENGINE_CONNECT_TIMEOUT_S = 2.0
 ENGINE_SILENCE_S = 600.0  # a long prompt on a slow machine; a dead engine is noticed by its closed connection
 
@@ -218,9 +222,22 @@ def _catalogue_model(model: ModelConfig, instructions: WorkerInstructions) -> Ca
     )
 
 
+def _allow_descriptors(connections: int) -> None:
+    """Raises the limit on open files to what so many clients need, as far as the machine lets us."""
+    wanted = DESCRIPTORS_A_CLIENT * connections + OTHER_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        log: Any = structlog.get_logger(__name__)
+        log.warning("few_descriptors", allowed=allowed, wanted=wanted, max_connections=connections)
+
+
 def main() -> None:
     instructions = receive_instructions(WorkerInstructions)
     configure_logging(instructions.config.server.log_level)
+    _allow_descriptors(instructions.config.server.max_connections)
     uvloop.run(serve(instructions))
 
 

@@ -3,10 +3,12 @@
 import contextlib
 import gzip
 import json
+import resource
 import select
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -126,3 +128,28 @@ def test_a_body_is_never_inflated(service: Service, upstream: ScriptedUpstream) 
     reply = service.post("/v2/chat/completions", body, headers={"Content-Encoding": "gzip"})
     assert reply.status == 400
     assert upstream.requests == []
+
+
+def test_a_worker_has_file_descriptors_for_all_its_clients(tmp_path: Path, upstream: ScriptedUpstream) -> None:
+    config = f"""
+        [server]
+        max_connections = 300
+        [[models]]
+        id = "m"
+        [[models.upstreams]]
+        base_url = "{upstream.base_url}"
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    service = Service(tmp_path / "service", config)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        service.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    try:
+        (worker,) = service.wait_ready().workers()
+        allowed, _ = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)
+        assert allowed >= 2 * 300
+        service.stop()
+    finally:
+        service.destroy()
