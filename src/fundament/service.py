@@ -59,9 +59,8 @@ def prepare(config: Config, environ: Mapping[str, str] = os.environ) -> Service:
     """
     _require_upstream_keys(config, environ)
     if config.server.tls_certificate is not None and config.server.tls_key is not None:
-        Certificates(
-            config.server.tls_certificate, config.server.tls_key
-        )  # each worker has its own; this one is a check
+        # Each worker has its own; this one is a check.
+        Certificates(config.server.tls_certificate, config.server.tls_key)
     lock = _take_data_dir(config.data_dir)
     upgrade(config.database_url)
     local_models: dict[str, LocalModel] = {}
