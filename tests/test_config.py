@@ -1,20 +1,15 @@
-"""The configuration from its sources to its refusals, its two commands, and its documentation."""
+"""The configuration from its sources to its refusals, and its documentation."""
 
 import os
 import pickle
-import pty
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import msgspec
 import pytest
-from typer.testing import CliRunner
 
 from fundament import settings as configuration
-from fundament.cli.config import app
 from fundament.config import load, settings
 from fundament.errors import ConfigError
 from fundament.settings import DEFAULT_MODEL, Config
@@ -84,6 +79,13 @@ def test_every_setting_outside_models_and_plans_can_come_from_the_environment(fi
         "server.grace_period_s": "1.5",
         "server.max_body_bytes": "10",
         "server.log_level": "debug",
+        "server.tls_certificate": "/c",
+        "server.tls_key": "/k",
+        "server.cors_origins": "('https://app.example', '*')",
+        "server.max_connections": "9",
+        "server.head_timeout_s": "1.0",
+        "server.body_timeout_s": "2.0",
+        "server.write_timeout_s": "3.0",
         "storage.database": "postgresql://u@h/d",
         "storage.counters": "redis://h/0",
         "storage.on_counters_failure": "allow",
@@ -96,6 +98,7 @@ def test_every_setting_outside_models_and_plans_can_come_from_the_environment(fi
         "admin.key_env": "MY_ADMIN_KEY",
     }
     environ = {f"FUNDAMENT_{name.replace('.', '_').upper()}": value for name, value in given.items()}
+    environ["FUNDAMENT_SERVER_CORS_ORIGINS"] = "https://app.example, *"
 
     loaded = load(environ=environ)
 
@@ -135,6 +138,14 @@ def test_a_relative_path_of_the_file_is_relative_to_the_file(file: Path) -> None
     assert config.data_dir == file.parent / "d"
     assert config.database_url == f"sqlite:///{file.parent}/d/fundament.db"
     assert config.models[0].source == str(file.parent / "a.gguf")
+
+
+def test_the_files_of_tls_are_relative_to_the_file(file: Path) -> None:
+    file.write_text("server.tls_certificate = 'c'\nserver.tls_key = '/k'", encoding="utf-8")
+
+    server = load(file, {"FUNDAMENT_DATA_DIR": "e"}).config.server
+
+    assert (server.tls_certificate, server.tls_key) == (str(file.parent / "c"), "/k")
 
 
 def test_a_data_dir_that_was_typed_is_relative_to_the_working_directory(file: Path) -> None:
@@ -205,6 +216,12 @@ def test_a_configuration_cannot_be_changed_and_travels_to_another_process(file: 
         ("server.log_level = 'loud'", "server.log_level: expected one of 'debug', 'error', 'info', 'warning', got "),
         ("storage.database = 'mysql://h/d'", "storage.database: expected sqlite:///FILE or postgresql://"),
         ("storage.database = 'sqlite:///:memory:'", "storage.database: expected sqlite:///FILE or postgresql://"),
+        ("server.tls_key = 'x'", "server: needs both of tls_certificate and tls_key, or none of them"),
+        ("server.cors_origins = ['https://App.example/']", "server.cors_origins[0]: expected an origin such as https:"),
+        (
+            "server.cors_origins = 'https://app.example'",
+            "server.cors_origins: expected a list, got 'https://app.example",
+        ),
         (UPSTREAM + "idle_timeout_s = 0", "models[0].upstreams[0].idle_timeout_s: expected a number of seconds > 0"),
         (UPSTREAM + "profile = 'vlm'", "models[0].upstreams[0].profile: expected one of 'generic', 'llama-server', "),
         (UPSTREAM.replace("http:", "ftp:"), "models[0].upstreams[0].base_url: expected an http:// or https:// URL "),
@@ -289,61 +306,6 @@ def test_a_variable_that_holds_an_upstreams_key_may_begin_like_ours(file: Path) 
 )
 def test_a_refusal_does_not_repeat_a_secret(file: Path, text: str) -> None:
     assert "hunter2" not in refusal(file, text)
-
-
-def test_check_says_ok_and_how_many_models(file: Path) -> None:
-    file.write_text(LOCAL + UPSTREAM.replace('"a"', '"b"'), encoding="utf-8")
-
-    result = CliRunner().invoke(app, ["check", "--config", str(file)])
-
-    assert (result.exit_code, result.stdout) == (0, f"{file}: ok, 2 models\n")
-
-
-def test_check_exits_1_and_names_the_setting_on_stderr(file: Path) -> None:
-    file.write_text(LOCAL + "slots = 'x'", encoding="utf-8")
-
-    result = CliRunner().invoke(app, ["check", "--config", str(file)])
-
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "models[0].slots: expected an integer >= 1, got 'x' (from fundament.toml)\n"
-
-
-def test_show_prints_every_value_with_its_origin_and_no_password(file: Path) -> None:
-    file.write_text(LOCAL + "[storage]\ndatabase = 'postgresql://me:hunter2@h/d'", encoding="utf-8")
-    environ = {"FUNDAMENT_SERVER_PORT": "9000"}
-
-    result = CliRunner().invoke(app, ["show", "--config", str(file), "--data-dir", "/d"], env=environ)
-
-    lines = result.stdout.splitlines()
-    assert result.exit_code == 0
-    assert "server.port = 9000  # environment FUNDAMENT_SERVER_PORT" in lines
-    assert 'server.data_dir = "/d"  # flag --data-dir' in lines
-    assert 'storage.database = "postgresql://***@h/d"  # fundament.toml' in lines
-    assert "models[0].threads = none  # default" in lines
-    assert len(lines) == len(settings(load(file, environ).config))
-
-
-def test_show_draws_a_table_on_a_terminal(file: Path) -> None:
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-c", "from fundament.cli.config import app; app(['show'])"]
-    drawn = ""
-    with (
-        subprocess.Popen(command, stdout=theirs, env={**os.environ, "COLUMNS": "200", "TERM": "xterm"}) as process,
-        open(ours, encoding="utf-8") as terminal,  # noqa: PTH123 - a descriptor, not a path
-    ):
-        os.close(theirs)
-        try:
-            for line in terminal:
-                drawn += line
-        except OSError:  # how Linux says that the other end is closed
-            pass
-
-    assert process.returncode == 0
-    assert re.search(r"Setting.*Value.*Origin", drawn)
-    assert re.search(r"server\.port +8080 +default", drawn)
-    assert DEFAULT_MODEL.source is not None
-    assert DEFAULT_MODEL.source in drawn
-    assert "models[0].id" in drawn
 
 
 def documented(heading: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from fundament.api.admin import AdminDesk, build_admin
 from fundament.api.admin_reports import PROBE_TIMEOUT_S, Probe
-from fundament.api.http import http_protocol
+from fundament.api.http import http_protocol, limits_of
 from fundament.backends.client import Client
 from fundament.lifeline import receive_instructions
 from fundament.outbox import Outbox
@@ -47,7 +47,7 @@ async def serve(instructions: AdminInstructions, key: str) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
             build_admin(AdminDesk(config=config, database=database, key=key, probes=probes)),
-            http=http_protocol(outbox),
+            http=http_protocol(outbox, limits_of(config.server)),
             ws="none",
             lifespan="off",
             access_log=False,

@@ -125,11 +125,14 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, object
     found: dict[str, tuple[str, object]] = {}
     for variable, (name, kind) in _variables().items():
         if variable in environ:
+            text: object = environ[variable]
+            if isinstance(inspect.type_info(kind), inspect.VarTupleType):
+                text = [part.strip() for part in environ[variable].split(",") if part.strip()]
             try:
-                found[variable] = name, msgspec.convert(environ[variable], kind, strict=False)
+                found[variable] = name, msgspec.convert(text, kind, strict=False)
             except msgspec.ValidationError:
                 # Kept as text: the conversion of the whole refuses it, with one wording for every source.
-                found[variable] = name, environ[variable]
+                found[variable] = name, text
     return found
 
 
@@ -166,7 +169,12 @@ def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
 
 def _resolved(config: Config, data_base: Path, file_directory: Path) -> Config:
     """The configuration with absolute paths, `~` expanded."""
-    server = msgspec.structs.replace(config.server, data_dir=_absolute(config.server.data_dir, data_base))
+    files = {"tls_certificate": config.server.tls_certificate, "tls_key": config.server.tls_key}
+    server = msgspec.structs.replace(
+        config.server,
+        data_dir=_absolute(config.server.data_dir, data_base),
+        **{name: path and _absolute(path, file_directory) for name, path in files.items()},
+    )
     models = tuple(_with_absolute_paths(model, file_directory) for model in config.models)
     return msgspec.structs.replace(config, server=server, models=models)
 

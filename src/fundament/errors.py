@@ -15,6 +15,7 @@ Raise these, never return them; `api/` renders them once, at the edge.
         ├── NotFound               404   unknown URL or id
         │   └── ModelNotFound
         ├── MethodNotAllowed       405
+        ├── RequestLate            408   its body took too long
         ├── BodyTooLarge           413
         ├── RemoteServerFailure    424   an MCP server of the client's gave no tools
         ├── RateLimited            429   a limit of the contract's plan is reached
@@ -65,6 +66,7 @@ class RequestError(FundamentError):
     status = 500
     type = "server_error"
     retryable = False
+    quotes = False  # somebody else's words are in the message: for the client, and for no log
 
     def __init__(
         self, message: str, *, param: str | None = None, code: str | None = None, retry_after_s: int | None = None
@@ -126,6 +128,15 @@ class MethodNotAllowed(RequestError):
     def __init__(self, message: str, allow: str) -> None:
         super().__init__(message, code="method_not_allowed")
         self.allow = allow
+
+
+class RequestLate(RequestError):
+    status = 408
+    type = "invalid_request_error"
+    retryable = True
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="request_timeout")
 
 
 class BodyTooLarge(RequestError):

@@ -7,6 +7,7 @@ import asyncio
 import gc
 import math
 import os
+import resource
 import signal
 import socket
 from dataclasses import replace
@@ -14,18 +15,21 @@ from types import FrameType
 from typing import Any
 
 import msgspec
+import structlog
 import uvicorn
 import uvloop
 from msgspec import Struct
 
 from fundament.api.app import build_app
 from fundament.api.desk import Desk
-from fundament.api.http import http_protocol
+from fundament.api.http import http_protocol, limits_of
+from fundament.api.listening import Server
 from fundament.api.sockets import SocketProtocol
 from fundament.backends.client import Client
 from fundament.backends.gate import Gate
 from fundament.backends.profiles import EMBEDDED, PROFILES
 from fundament.backends.upstream import Upstream
+from fundament.certificates import Certificates
 from fundament.gateway.admission import Admission
 from fundament.gateway.catalogue import Catalogue, CatalogueModel
 from fundament.gateway.keys import KeyRefresher, KeyRing
@@ -37,7 +41,7 @@ from fundament.gateway.retention import Retention
 from fundament.lifeline import receive_instructions
 from fundament.outbox import Outbox
 from fundament.responses.background import Background
-from fundament.settings import Config, ModelConfig, PriceConfig
+from fundament.settings import Config, ModelConfig, PriceConfig, ServerConfig
 from fundament.storage.counters import CountersInUse, MemoryCounters, UnsharedCounters
 from fundament.storage.database import open_database
 from fundament.storage.journal import UsageJournal
@@ -49,6 +53,8 @@ from fundament.telemetry.logs import configure_logging
 
 KEEP_ALIVE_S = 75
 LAST_WORDS_S = 1.0  # for error frames to streams that outlive the grace period
+DESCRIPTORS_A_CLIENT = 2  # its connection, and one to an upstream
+OTHER_DESCRIPTORS = 256
 ENGINE_CONNECT_TIMEOUT_S = 2.0
 ENGINE_SILENCE_S = 600.0  # a long prompt on a slow machine; a dead engine is noticed by its closed connection
 
@@ -102,11 +108,12 @@ async def serve(instructions: WorkerInstructions) -> None:
         max_body_bytes=config.server.max_body_bytes,
         allow_private_addresses=config.tools.allow_private_addresses,
     )
-    app = build_app(desk)
-    server = uvicorn.Server(
+    app = build_app(desk, cors_origins=config.server.cors_origins)
+    certificates = _certificates(config.server)
+    server = Server(
         uvicorn.Config(
             app,
-            http=http_protocol(outbox),
+            http=http_protocol(outbox, limits_of(config.server)),
             ws=SocketProtocol,
             ws_max_size=config.server.max_body_bytes,
             lifespan="off",
@@ -116,7 +123,10 @@ async def serve(instructions: WorkerInstructions) -> None:
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=math.ceil(config.server.grace_period_s),
-        )
+        ),
+        tls=certificates.context if certificates else None,
+        handshake_timeout_s=config.server.head_timeout_s,
+        shutdown_timeout_s=config.server.write_timeout_s,
     )
     # uvicorn raises the signal again when it is done; then we still have a journal to close.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -124,7 +134,7 @@ async def serve(instructions: WorkerInstructions) -> None:
     # What lives as long as the process need not be looked through by every collection.
     gc.collect()
     gc.freeze()
-    works = (keys, last_used, journal, background, retention, counters)
+    works = (keys, last_used, journal, background, retention, counters, *([certificates] if certificates else []))
     running = [asyncio.create_task(work.run()) for work in works]
     try:
         await server.serve(sockets=[socket.socket(fileno=instructions.listener_fd)])
@@ -154,6 +164,12 @@ def counters_of(config: Config) -> CountersInUse:
 
         return RedisCounters(storage.counters, allow=storage.on_counters_failure == "allow")
     return MemoryCounters() if config.server.workers == 1 else UnsharedCounters()
+
+
+def _certificates(server: ServerConfig) -> Certificates | None:
+    if server.tls_certificate is None or server.tls_key is None:
+        return None
+    return Certificates(server.tls_certificate, server.tls_key)
 
 
 def _upstream(model: ModelConfig, local: LocalModel | None, outbox: Outbox) -> Upstream:
@@ -186,11 +202,12 @@ def _upstream(model: ModelConfig, local: LocalModel | None, outbox: Outbox) -> U
         outbox=outbox,
     )
     gate = Gate(remote.max_in_flight, remote.queue)
-    name = remote.model or model.id
     profile = PROFILES[remote.profile]
+    if remote.media_urls:
+        profile = replace(profile, media_urls=True)
     if not remote.responses:
         profile = replace(profile, speaks_responses=False)
-    return Upstream(client=client, profile=profile, gate=gate, model=name)
+    return Upstream(client=client, profile=profile, gate=gate, model=remote.model or model.id)
 
 
 def _catalogue_model(model: ModelConfig, instructions: WorkerInstructions) -> CatalogueModel:
@@ -236,9 +253,22 @@ def _price(price: PriceConfig | None) -> Price | None:
     return Price(input=input, cached_input=cached_input, output=output)
 
 
+def _allow_descriptors(connections: int) -> None:
+    """Raises the limit on open files to what so many clients need, as far as the machine lets us."""
+    wanted = DESCRIPTORS_A_CLIENT * connections + OTHER_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        log: Any = structlog.get_logger(__name__)
+        log.warning("few_descriptors", allowed=allowed, wanted=wanted, max_connections=connections)
+
+
 def main() -> None:
     instructions = receive_instructions(WorkerInstructions)
     configure_logging(instructions.config.server.log_level)
+    _allow_descriptors(instructions.config.server.max_connections)
     uvloop.run(serve(instructions))
 
 

@@ -8,6 +8,7 @@ import asyncio
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import socket
 import sys
@@ -20,6 +21,7 @@ import msgspec
 
 from fundament import __version__
 from fundament.admin import AdminInstructions, EngineAddress
+from fundament.certificates import Certificates
 from fundament.engine.gguf import read_metadata
 from fundament.engine.weights import locate
 from fundament.engine.worker import EngineInstructions
@@ -32,6 +34,7 @@ from fundament.supervisor import Program
 
 LISTEN_BACKLOG = 2048
 SHORTEST_ADMIN_KEY = 16  # characters: nobody guesses as many that were drawn by chance
+_SENDABLE = re.compile(r"[!-~]+")  # a line end would begin another header
 
 
 class Service:
@@ -63,6 +66,9 @@ def prepare(config: Config, environ: Mapping[str, str] = os.environ, *, migrate:
     """
     _require_upstream_keys(config, environ)
     _require_admin_key(config, environ)
+    if config.server.tls_certificate is not None and config.server.tls_key is not None:
+        # Each worker has its own; this one is a check.
+        Certificates(config.server.tls_certificate, config.server.tls_key)
     lock = _take_data_dir(config.data_dir)
     (upgrade if migrate else require_tables)(config.database_url)
     asyncio.run(_require_plans(config))
@@ -106,11 +112,16 @@ def prepare(config: Config, environ: Mapping[str, str] = os.environ, *, migrate:
 def _require_upstream_keys(config: Config, environ: Mapping[str, str]) -> None:
     for position, model in enumerate(config.models):
         for place, upstream in enumerate(model.upstreams):
-            if upstream.api_key_env and not environ.get(upstream.api_key_env):
-                raise ConfigError(
-                    f"models[{position}].upstreams[{place}].api_key_env: the environment variable "
-                    f"{upstream.api_key_env} is not set"
-                )
+            if upstream.api_key_env is None:
+                continue
+            variable = (
+                f"models[{position}].upstreams[{place}].api_key_env: the environment variable {upstream.api_key_env}"
+            )
+            key = environ.get(upstream.api_key_env)
+            if not key:
+                raise ConfigError(f"{variable} is not set")
+            if not _SENDABLE.fullmatch(key):
+                raise ConfigError(f"{variable} holds a space, a line end or something else that no key has")
 
 
 def _require_admin_key(config: Config, environ: Mapping[str, str]) -> None:
@@ -147,7 +158,9 @@ def _take_data_dir(data_dir: Path) -> TextIO:
     """Makes the data directory this service's own until the lock that is returned is closed."""
     run = data_dir / "run"
     try:
-        run.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # One after the other: `parents` makes directories that everybody can read.
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        run.mkdir(exist_ok=True, mode=0o700)
         lock = (run / "lock").open("a")
     except OSError as error:
         raise ConfigError(f"server.data_dir: {data_dir} cannot be used: {error.strerror}") from error

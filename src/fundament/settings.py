@@ -60,12 +60,21 @@ DatabaseUrl = Annotated[
     ),
 ]
 
+# What a browser sends as `Origin` (RFC 6454, section 6.2): no path, no slash at the end.
+Origin = Annotated[
+    str,
+    Meta(
+        pattern=r"^(\*|https?://[a-z0-9.\[\]:_-]+)\Z",
+        description="an origin such as https://app.example, in small letters and without a path, or *",
+    ),
+]
+
 
 DEFAULT_CONTEXT_TOKENS = 8192
 
 
 class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where and how the service listens; in a loaded configuration `data_dir` is absolute."""
+    """Where and how the service listens; in a loaded configuration `data_dir` and the paths of TLS are absolute."""
 
     host: Text = "127.0.0.1"
     port: Port = 8080
@@ -74,6 +83,17 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     grace_period_s: GraceSeconds = 30.0
     max_body_bytes: Count = 33_554_432
     log_level: LogLevel = "info"
+    tls_certificate: Text | None = None
+    tls_key: Text | None = None
+    cors_origins: tuple[Origin, ...] = ()
+    max_connections: Count = 4096
+    head_timeout_s: Seconds = 30.0
+    body_timeout_s: Seconds = 120.0
+    write_timeout_s: Seconds = 60.0
+
+    def __post_init__(self) -> None:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("needs both of tls_certificate and tls_key, or none of them")
 
 
 CountersUrl = Annotated[
@@ -128,6 +148,7 @@ class UpstreamConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     idle_timeout_s: Seconds = 120.0
     max_in_flight: Count = 256
     queue: CountOrNone = 1024
+    media_urls: bool = False
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "base_url", self.base_url.rstrip("/"))

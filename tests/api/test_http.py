@@ -2,122 +2,14 @@
 
 import asyncio
 import json
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
-import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fundament.api import http as http_module
-from fundament.api.edge import Edge, send_json
-from fundament.api.http import HEAD_LIMIT_BYTES, http_protocol
-from fundament.api.requests import Methods, read_body
-from fundament.api.streaming import ClientWatch
-from fundament.outbox import Outbox
-
-BODY_LIMIT_BYTES = 300_000
-
-
-class Echo:
-    """Says what it was asked; `/slow` when `go` is set, `/stream` in pieces. Remembers who left."""
-
-    def __init__(self) -> None:
-        self.go = asyncio.Event()
-        self.left = 0
-        self.asked: list[str] = []
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.asked.append(scope["path"])
-        body = await read_body(scope, receive, BODY_LIMIT_BYTES)
-        if scope["path"] == "/slow":
-            watch = ClientWatch(scope["connection"])
-            try:
-                await self.go.wait()
-            except asyncio.CancelledError:
-                self.left += watch.left
-                return
-            finally:
-                watch.stop()
-        if scope["path"] == "/stream":
-            await send({"type": "http.response.start", "status": 200, "headers": []})
-            for piece in (b"one", b"HTTP/1.1 two", b"three"):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
-            return
-        said = {"method": scope["method"], "path": scope["path"], "length": len(body), "start": body[:20].decode()}
-        await send_json(send, json.dumps(said).encode())
-
-
-class Peer:
-    """The client's end of a connection, byte by byte."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    def send(self, data: bytes) -> None:
-        self.writer.write(data)
-
-    async def answer(self, *, head_only: bool = False) -> tuple[int, dict[str, str], bytes]:
-        async with asyncio.timeout(5):
-            status_line, *lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
-            headers = dict(line.lower().split(": ", 1) for line in lines)
-            body = b""
-            if headers.get("transfer-encoding") == "chunked":
-                while size := int(await self.reader.readline(), 16):
-                    body += (await self.reader.readexactly(size + 2))[:-2]
-                await self.reader.readline()
-            elif not head_only:
-                body = await self.reader.readexactly(int(headers["content-length"]))
-        return int(status_line.split()[1]), headers, body
-
-    async def ended(self, timeout_s: float = 2.0) -> bytes:
-        """What comes until the server closes."""
-        async with asyncio.timeout(timeout_s):
-            try:
-                return await self.reader.read()
-            except ConnectionError:
-                return b""
-
-
-Connect = Callable[[], Any]
-
-
-@asynccontextmanager
-async def served(app: ASGIApp) -> AsyncIterator[Connect]:
-    outbox = Outbox(first=lambda: None)
-    config = uvicorn.Config(
-        app,
-        port=0,
-        http=http_protocol(outbox),
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=1,
-    )
-    server = uvicorn.Server(config)
-    config.load()
-    server.lifespan = config.lifespan_class(config)
-    await server.startup()
-    port = server.servers[0].sockets[0].getsockname()[1]
-
-    @asynccontextmanager
-    async def connect() -> AsyncIterator[Peer]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
-        try:
-            yield Peer(reader, writer)
-        finally:
-            writer.close()
-
-    try:
-        yield connect
-    finally:
-        await server.shutdown()
+from fundament.api.edge import Edge
+from fundament.api.http import HEAD_LIMIT_BYTES
+from fundament.api.requests import Methods
+from raw_http import BODY_LIMIT_BYTES, GET, Connect, Echo, post, served
 
 
 @pytest.fixture
@@ -129,15 +21,6 @@ async def echo() -> Echo:
 async def connect(echo: Echo) -> AsyncIterator[Connect]:
     async with served(Edge(echo)) as connect:
         yield connect
-
-
-def post(path: str, body: bytes, *headers: bytes) -> bytes:
-    return b"\r\n".join(
-        [b"POST %b HTTP/1.1" % path.encode(), b"host: x", b"content-length: %d" % len(body), *headers, b"", body]
-    )
-
-
-GET = b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
 def assert_refused(answer: tuple[int, dict[str, str], bytes], message: str) -> None:
@@ -210,37 +93,6 @@ async def test_what_is_not_http_is_refused_in_json_once_and_the_connection_close
         peer.send(data)
         assert_refused(await peer.answer(), INVALID)
         assert await peer.ended() == b""
-
-
-async def test_a_head_that_is_late_closes_the_connection(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_module, "HEAD_TIMEOUT_S", 0.15)
-    async with connect() as silent, connect() as slow, connect() as second:
-        started_at = time.monotonic()
-        second.send(GET)
-        await second.answer()
-        await asyncio.sleep(0.2)  # between requests there is no hurry
-        second.send(b"GET")
-        for _ in range(5):
-            slow.send(b"G")
-            await asyncio.sleep(0.02)
-        assert await slow.ended() == b""
-        assert await silent.ended() == b""
-        assert time.monotonic() - started_at < 1
-        assert await second.ended() == b""
-        assert 0.3 < time.monotonic() - started_at < 1
-
-
-async def test_an_answer_may_take_longer_than_a_head(
-    connect: Connect, echo: Echo, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(http_module, "HEAD_TIMEOUT_S", 0.1)
-    async with connect() as peer:
-        peer.send(post("/slow", b"x"))
-        await asyncio.sleep(0.05)
-        peer.send(b"\r\n")  # what old clients send after a body
-        await asyncio.sleep(0.25)
-        echo.go.set()
-        assert (await peer.answer())[0] == 200
 
 
 @pytest.mark.parametrize("cut", [0, 1, 10, 57, 75, 80])
@@ -362,3 +214,54 @@ async def test_an_endpoint_of_one_method_refuses_others_by_name() -> None:
             assert error["code"] == "method_not_allowed"
         peer.send(post("/a", b""))
         assert (await peer.answer())[0] == 200
+
+
+CHUNKED = b"POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n"
+# Each could be read as two requests by one of two servers, and as one by the other.
+AMBIGUOUS = {
+    "the same length twice": post("/a", b"xx", b"content-length: 2"),
+    "a list of lengths": b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 2, 2\r\n\r\nxx",
+    "a signed length": b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: +2\r\n\r\nxx",
+    "a space before the colon": b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length : 2\r\n\r\nxx",
+    "a length and chunks": post("/a", b"0\r\n\r\n", b"transfer-encoding: chunked"),
+    "a length and chunks beside an offer": post(
+        "/a", b"0\r\n\r\n", b"transfer-encoding: chunked", b"connection: upgrade", b"upgrade: h2c"
+    ),
+    "chunked twice": CHUNKED + b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunked, but not last": CHUNKED.replace(b"chunked", b"chunked, identity") + b"\r\n0\r\n\r\n",
+    "another coding": CHUNKED.replace(b"chunked", b"xchunked") + b"\r\n0\r\n\r\n",
+    "a folded header": CHUNKED.replace(b" chunked", b"\r\n chunked") + b"\r\n0\r\n\r\n",
+    "bare line feeds": GET.replace(b"\r\n", b"\n"),
+    "a bare line feed in a header": b"GET /a HTTP/1.1\r\nhost: x\nx: y\r\n\r\n",
+    "a bare carriage return": b"GET /a HTTP/1.1\r\nhost: x\rx: y\r\n\r\n",
+    "a NUL": b"GET /a HTTP/1.1\r\nhost: x\0\r\n\r\n",
+    "a chunk's size with a sign": CHUNKED + b"\r\n+0\r\n\r\n",
+    "a chunk's size with a prefix": CHUNKED + b"\r\n0x0\r\n\r\n",
+    "a chunk's size without bound": CHUNKED + b"\r\n1" + b"0" * 16 + b"\r\n",
+    "chunks with bare line feeds": CHUNKED + b"\r\n1\nx\n0\n\n",
+    "a length among the trailers": CHUNKED + b"\r\n0\r\ncontent-length: 5\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("data", AMBIGUOUS.values(), ids=AMBIGUOUS)
+async def test_a_request_of_two_meanings_is_refused_and_nothing_after_it_is_read(connect: Connect, data: bytes) -> None:
+    async with connect() as peer:
+        peer.send(data + b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n")
+        await asyncio.sleep(0.05)
+        assert b"/smuggled" not in await peer.ended()
+
+
+async def test_what_follows_a_request_that_closes_is_not_served(connect: Connect, echo: Echo) -> None:
+    async with connect() as peer:
+        peer.send(post("/a", b"x", b"connection: close") + GET.replace(b"/a", b"/smuggled"))
+        assert (await peer.answer())[0] == 200
+        assert await peer.ended() == b""
+        assert "/smuggled" not in echo.asked
+
+
+async def test_a_line_end_in_a_path_begins_no_header_of_the_answer(connect: Connect) -> None:
+    async with connect() as peer:
+        peer.send(GET.replace(b"/a", b"/a%0d%0aset-cookie:%20x=y%0d%0a%0d%0a"))
+        status, headers, body = await peer.answer()
+        assert (status, "set-cookie" in headers) == (200, False)
+        assert json.loads(body)["path"] == "/a\r\nset-cookie: x=y\r\n\r\n"

@@ -18,7 +18,7 @@ SOURCE = Path(fundament.__file__).parent
 LAYERS = (
     {"errors", "lifeline", "outbox"},
     {"settings", "protocol"},
-    {"config"},
+    {"config", "certificates"},
     {"gateway"},
     {"responses", "backends", "engine", "storage", "telemetry"},
     {"api"},

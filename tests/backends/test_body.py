@@ -7,7 +7,7 @@ import pytest
 
 from backends.played import call
 from fundament.backends.body import KNOWN, request_for
-from fundament.backends.profiles import EMBEDDED, PROFILES, Profile
+from fundament.backends.profiles import EMBEDDED, FOR_OPERATORS, PROFILES, Profile
 from fundament.errors import InvalidRequest
 from fundament.protocol import chat, completions
 
@@ -356,3 +356,28 @@ def test_content_that_the_engine_cannot_take_is_refused_with_its_place(kind: str
     assert caught.value.param == "messages[1].content[1].type"
     assert caught.value.code == "unsupported_value"
     assert sent(PROFILES["openai"], "chat", messages=messages)["messages"] == messages
+
+
+def seeing(url: str) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
+
+
+@pytest.mark.parametrize("name", [name for name in OTHERS if name != "openai"])
+def test_a_server_of_the_operators_network_is_sent_to_no_address_of_a_clients_choice(name: str) -> None:
+    for url in ("http://169.254.169.254/latest", "https://x.example/y.png", "file:///etc/passwd", "DATA:x", ""):
+        with pytest.raises(InvalidRequest) as caught:
+            sent(PROFILES[name], "chat", messages=[*MESSAGES, *seeing(url)])
+        assert caught.value.param == "messages[1].content[0].image_url.url"
+        for other in (PROFILES["openai"], replace(PROFILES[name], media_urls=True)):
+            assert sent(other, "chat", messages=seeing(url))["messages"] == seeing(url)
+    shown = seeing("data:image/png;base64,AAAA")
+    assert sent(PROFILES[name], "chat", messages=shown)["messages"] == shown
+
+
+@pytest.mark.parametrize("field", sorted(FOR_OPERATORS))
+def test_what_only_an_operator_may_say_to_an_engine_is_refused_by_name(field: str) -> None:
+    for name, kind in ((name, kind) for name in OTHERS for kind in VALUES):
+        with pytest.raises(InvalidRequest) as caught:
+            sent(PROFILES[name], kind, top_k=1, **{field: "x"})
+        assert caught.value.param in {field, "top_k"}
+        assert caught.value.param == field or name == "openai"

@@ -1,5 +1,7 @@
 """The lists of routes, and the one ASGI application made of them. It knows every endpoint by path, and nothing else."""
 
+from collections.abc import Sequence
+
 from starlette.types import ASGIApp
 
 from fundament.api.chat import ChatCompletions
@@ -15,6 +17,7 @@ from fundament.api.conversations import (
     RetrieveItem,
     UpdateConversation,
 )
+from fundament.api.cors import cross_origin
 from fundament.api.desk import Desk
 from fundament.api.docs import docs
 from fundament.api.edge import Edge
@@ -36,8 +39,8 @@ from fundament.api.usage import ReportUsage
 BASES = ("/v2", "/v1")  # the same API on both
 
 
-def build_app(desk: Desk) -> ASGIApp:
-    """The service as an ASGI application."""
+def build_app(desk: Desk, *, cors_origins: Sequence[str] = ()) -> ASGIApp:
+    """The service as an ASGI application, to which pages of `cors_origins` may talk ("*": of any)."""
     admission, upstreams = desk.admission, desk.upstreams
     generation = (admission, upstreams, desk.limiter, desk.meter)
     endpoints: dict[str, ASGIApp] = {
@@ -64,4 +67,5 @@ def build_app(desk: Desk) -> ASGIApp:
     reference = {"/openapi.json": openapi(admission.catalogue.models), **docs()}
     served |= {path: Methods(GET=endpoint) for path, endpoint in reference.items()}
     socket = ResponsesSocket(desk)
-    return Edge(Routes(served), {f"{base}/responses": socket for base in BASES})
+    app = Edge(Routes(served), {f"{base}/responses": socket for base in BASES})
+    return cross_origin(app, cors_origins) if cors_origins else app

@@ -135,7 +135,7 @@ class Edge:
                 path=scope["path"],
                 status=failure.status,
                 code=failure.code,
-                error=failure.message,
+                error=None if failure.quotes else failure.message,
             )
 
 

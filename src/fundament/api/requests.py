@@ -7,6 +7,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fundament.errors import BodyTooLarge, InvalidRequest, MethodNotAllowed
 
+MOST_VALUES = 2_000_000
+_FEW_BYTES = 1024 * 1024  # so much cannot have too many values
 _decode = msgspec.json.Decoder().decode
 _KINDS = {list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
 
@@ -56,7 +58,12 @@ def decode_object(body: bytes) -> dict[str, Any]:
 
     Raises:
         InvalidRequest: it is no JSON, or no object; the message says where.
+        BodyTooLarge: it has more values than any prompt: `[[],[],…` takes thirty times its size in memory.
     """
+    if len(body) > _FEW_BYTES and sum(map(body.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise BodyTooLarge(
+            f"The JSON body of your request has more than {MOST_VALUES} values.", code="request_too_large"
+        )
     try:
         decoded = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fundament.backends.call import Call
 from fundament.backends.grammar import own_grammar
-from fundament.backends.profiles import Kind, Profile
+from fundament.backends.profiles import FOR_OPERATORS, Kind, Profile
 from fundament.backends.text import text_request
 from fundament.backends.tools import shaped
 from fundament.errors import InvalidRequest
@@ -41,6 +41,8 @@ def request_for(profile: Profile, call: Call, model: str) -> dict[str, Any]:
         unknown -= (profile.honoured or {}).get(call.kind, frozenset())
         if unknown:
             raise unknown_parameter(min(unknown))
+    if unknown and not FOR_OPERATORS.isdisjoint(unknown):
+        raise _unsupported(min(FOR_OPERATORS & unknown))
     if profile.honoured is None:
         sent = _relayed_part(profile, call)
     else:
@@ -61,6 +63,8 @@ def _relayed_part(profile: Profile, call: Call) -> dict[str, Any]:
         for name in sorted(profile.refused[call.kind] & part.keys()):
             if part[name] not in profile.neutral.get(name, ()):
                 raise _unsupported(name)
+    if not profile.media_urls and call.kind == "chat":
+        _refuse_urls(call.body["messages"])
     if profile.roles and call.kind == "chat":
         messages: list[dict[str, Any]] = call.body["messages"]
         part["messages"] = [_renamed_role(message, profile.roles) for message in messages]
@@ -133,5 +137,18 @@ def _refuse_what_is_not_text(messages: list[dict[str, Any]]) -> None:
                 raise InvalidRequest(
                     f"Invalid content type '{piece['type']}': this model takes text only.",
                     param=f"messages[{position}].content[{place}].type",
+                    code="unsupported_value",
+                )
+
+
+def _refuse_urls(messages: list[dict[str, Any]]) -> None:
+    """Lets no client send a server of the operator's network to an address of its choice."""
+    for position, message in enumerate(messages):
+        content: str | list[dict[str, Any]] | None = message.get("content")
+        for place, piece in enumerate(content if isinstance(content, list) else ()):
+            if piece["type"] == "image_url" and not piece["image_url"]["url"].startswith("data:"):
+                raise InvalidRequest(
+                    "This model takes images as 'data:' URLs; it does not fetch other addresses.",
+                    param=f"messages[{position}].content[{place}].image_url.url",
                     code="unsupported_value",
                 )

@@ -19,6 +19,7 @@ BUFFER_LIMIT_BYTES = 256 * 1024  # a reader this far behind stops the upstream's
 SWEEP_INTERVAL_S = 0.5
 IDLE_CONNECTION_S = 60.0
 LINGER_S = 1.0
+_SHORTEST_SECRET_BYTES = 8  # "EMPTY", as vLLM's documentation calls it, hides nothing
 
 
 class Connection(asyncio.Protocol):
@@ -246,6 +247,7 @@ class Client:
         lines = [f"host: {url.netloc.rpartition('@')[2]}", "accept-encoding: identity", "user-agent: fundament"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         self._header_block = ("\r\n".join(lines) + "\r\n").encode("latin-1")
+        self._credential = headers.get("authorization", "").removeprefix("Bearer ").encode("latin-1")
         self._post_heads: dict[str, bytes] = {}
         self._connect_timeout_s = connect_timeout_s
         self._first_byte_timeout_s = first_byte_timeout_s
@@ -296,6 +298,11 @@ class Client:
             if reused and not connection.received and not isinstance(connection.failure, UpstreamTimeout):
                 continue
             raise connection.failure or UpstreamFailure("The upstream gave no answer.", code="upstream_error")
+
+    def without_credential(self, text: bytes) -> bytes:
+        """The text without our key for the upstream: one that is repeated in an error is not for the client."""
+        long = len(self._credential) >= _SHORTEST_SECRET_BYTES
+        return text.replace(self._credential, b"***") if long else text
 
     def _reuse(self) -> Connection | None:
         while self._idle:

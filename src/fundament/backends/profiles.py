@@ -50,6 +50,8 @@ class Profile:
         refused: parameters that it would ignore in silence, or answer in another shape: refused by name. Of both kinds
             (chats, completions) or of none.
         roles: what a message's role is called there, where it differs.
+        media_urls: the URLs of images that a client sends are passed on, for the server to fetch. Not where the server
+            stands in the operator's own network, whose every address it could be sent to; `data:` is always passed on.
         thoughts: the key of a model's thoughts in its answers; the client's is `reasoning_content`.
         wordings: its errors that are the caller's fault; the first that is found counts.
         speaks_responses: it has a Responses API of its own, which is asked in place of a chat.
@@ -72,11 +74,19 @@ class Profile:
     always: Mapping[str, Any] = field(default_factory=dict[str, Any])
     refused: Mapping[Kind, frozenset[str]] = field(default_factory=dict[Kind, frozenset[str]])
     roles: Mapping[str, str] = field(default_factory=dict[str, str])
+    media_urls: bool = False
     thoughts: str = "reasoning_content"
     wordings: tuple[Wording, ...] = ()
     speaks_responses: bool = False
     reasons: re.Pattern[str] | None = None
 
+
+# What engines take beside OpenAI's: where to connect to (vLLM, SGLang) and what code to run. For those who run an
+# engine, not for those who ask it.
+FOR_OPERATORS = frozenset(
+    {"bootstrap_host", "bootstrap_port", "bootstrap_room", "custom_logit_processor", "kv_transfer_params"}
+    | {"logits_processors"}
+)
 
 _SAMPLING = frozenset(
     {"frequency_penalty", "logit_bias", "max_tokens", "model", "n", "presence_penalty", "seed", "stop", "stream"}
@@ -122,6 +132,7 @@ OPENAI = Profile(
     name="openai",
     speaks_responses=True,
     reasons=re.compile(r"^(o\d|codex|computer-use|gpt-([5-9]|[12]\d)(?!.*\bchat\b))"),
+    media_urls=True,
     wordings=(
         Wording(
             pattern=re.compile(

@@ -3,6 +3,8 @@
 It joins client, gate and profile; it does not know which model is served to whom, nor who pays.
 """
 
+from collections.abc import Mapping
+
 import msgspec
 
 from fundament.backends.body import request_for
@@ -91,13 +93,14 @@ class Upstream:
             raise
         if response.status != 200:
             try:
-                raise await self._refusal(call, response)
+                error = await response.read(_ERROR_LIMIT_BYTES)
+                raise self._refused(call, response.status, error, response.headers)
             finally:
                 response.close()
                 self.gate.leave(places)
 
         def refused(error: bytes) -> RequestError:
-            return refusal(self.profile, 0, error, {}, _prompt_field(call))
+            return self._refused(call, 0, error, {})
 
         def on_close() -> None:
             self.gate.leave(places)
@@ -173,9 +176,11 @@ class Upstream:
             response.close()
         return msgspec.json.decode(answer, type=Counted) if response.status == 200 else Counted()
 
-    async def _refusal(self, call: Call, response: Response) -> RequestError:
-        body = await response.read(_ERROR_LIMIT_BYTES)
-        return refusal(self.profile, response.status, body, response.headers, _prompt_field(call))
+    def _refused(self, call: Call, status: int, error: bytes, headers: Mapping[bytes, bytes]) -> RequestError:
+        """In the server's words, which may repeat the prompt; what they repeat of our credential is taken out."""
+        failure = refusal(self.profile, status, self.client.without_credential(error), headers, _prompt_field(call))
+        failure.quotes = True
+        return failure
 
 
 def _prompt_field(call: Call) -> str:

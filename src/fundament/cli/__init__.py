@@ -1,5 +1,6 @@
 """The `fundament` command: one file a command; this one only lists them."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -34,4 +35,5 @@ def fundament(
 
 
 def main() -> None:
+    os.umask(0o077)  # whatever is written, by this process or its children, is for its owner alone
     app()

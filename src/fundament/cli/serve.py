@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -80,9 +81,10 @@ async def _run(config: Config, service: Service, *, quickstart: bool) -> None:
 async def _announce(config: Config, port: int, *, quickstart: bool) -> None:
     """Waits until every local model answers, then says so."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.server.host, config.server.host)  # noqa: S104 - compared only
-    while not await _ready(host, port):  # noqa: ASYNC110 - another process gets ready; there is no event to wait for
+    tls = config.server.tls_certificate is not None
+    while not await _ready(host, port, tls=tls):  # noqa: ASYNC110 - another process gets ready; there is no event to wait for
         await asyncio.sleep(READY_POLL_S)
-    base_url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v2"
+    base_url = f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}/v2"
     lines = ["Fundament is ready.", "", f"  Base URL  {base_url}"]
     if quickstart:
         try:
@@ -110,9 +112,13 @@ def _quickstart(config: Config, base_url: str, key: str) -> list[str]:
     ]
 
 
-async def _ready(host: str, port: int) -> bool:
+async def _ready(host: str, port: int, *, tls: bool) -> bool:
+    context = ssl.create_default_context() if tls else None
+    if context is not None:  # it is ourselves that we ask, by an address that no certificate is for
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     try:
-        reader, writer = await asyncio.open_connection(host, port)
+        reader, writer = await asyncio.open_connection(host, port, ssl=context)
     except OSError:
         return False
     with contextlib.closing(writer):

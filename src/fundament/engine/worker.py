@@ -15,7 +15,8 @@ from fundament.lifeline import receive_instructions
 
 # One connection holds one of llama.cpp's HTTP threads as long as its answer lasts; health probes need some, too.
 SPARE_HTTP_THREADS = 8
-_VERBOSITY = {"debug": 4, "info": 2, "warning": 2, "error": 1}
+# Never 4 or more: there, llama.cpp writes prompts and answers.
+_VERBOSITY = {"debug": 3, "info": 2, "warning": 2, "error": 1}
 
 
 class EngineInstructions(Struct, kw_only=True):
