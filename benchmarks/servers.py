@@ -189,6 +189,7 @@ open_weights = true
 base_url = "{upstream.base_url}"
 model = "{wire.MODEL}"
 profile = "openai"
+responses = false
 """
 
 
