@@ -154,7 +154,7 @@ class McpCall(Closed, tag_field="type", tag="mcp_call"):
 class HostedItem(Struct):
     """An item that only a server with OpenAI's own tools understands. `fields` are all that it has, unchecked."""
 
-    id: str | None = None
+    id: ItemId | None = None
     fields: dict[str, Any] = {}
 
 
