@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct, inspect
 
 from fundament.errors import ConfigError
-from fundament.settings import Config, ModelConfig, ServerConfig, StorageConfig, ToolsConfig
+from fundament.settings import Config, ModelConfig, ServerConfig, StorageConfig, TelemetryConfig, ToolsConfig
 
 
 class LoadedConfig(Struct, frozen=True, kw_only=True):
@@ -98,7 +98,12 @@ def _variables() -> dict[str, tuple[str, type]]:
     """Name of each variable that sets a value, with the setting's dotted name and type."""
     variables = {
         f"FUNDAMENT_{section}_{field.name}".upper(): (f"{section}.{field.name}", field.type)
-        for section, struct in (("server", ServerConfig), ("storage", StorageConfig), ("tools", ToolsConfig))
+        for section, struct in (
+            ("server", ServerConfig),
+            ("storage", StorageConfig),
+            ("tools", ToolsConfig),
+            ("telemetry", TelemetryConfig),
+        )
         for field in msgspec.structs.fields(struct)
     }
     return {**variables, "FUNDAMENT_DATA_DIR": variables["FUNDAMENT_SERVER_DATA_DIR"]}

@@ -40,6 +40,8 @@ from fundament.storage.journal import UsageJournal
 from fundament.storage.keys import KeyRepository
 from fundament.storage.state import StateRepository
 from fundament.telemetry.logs import configure_logging
+from fundament.telemetry.metrics import LineCells
+from fundament.telemetry.worker import WorkerTelemetry
 
 KEEP_ALIVE_S = 75
 LAST_WORDS_S = 1.0  # for error frames to streams that outlive the grace period
@@ -62,8 +64,13 @@ class LocalModel(Struct, frozen=True, kw_only=True):
 
 
 class WorkerInstructions(Struct, kw_only=True):
+    """What a worker is told. `position` counts the workers from 0; `processes` names all of the supervisor's."""
+
     config: Config
     listener_fd: int
+    metrics_fd: int
+    position: int
+    processes: list[str]
     started_at: int
     local_models: dict[str, LocalModel]
 
@@ -76,7 +83,16 @@ async def serve(instructions: WorkerInstructions) -> None:
     await keys.refresh()
     journal = UsageJournal(config.data_dir / "usage")
     outbox = Outbox(first=journal.flush)
-    upstreams = {model.id: _upstream(model, instructions.local_models.get(model.id), outbox) for model in config.models}
+    telemetry = WorkerTelemetry(
+        config,
+        descriptor=instructions.metrics_fd,
+        position=instructions.position,
+        processes=instructions.processes,
+    )
+    upstreams = {
+        model.id: _upstream(model, instructions.local_models.get(model.id), outbox, telemetry.metrics.line(model.id))
+        for model in config.models
+    }
     catalogue = Catalogue([_catalogue_model(model, instructions) for model in config.models])
     store = StateRepository(database)
     background = Background(store)
@@ -84,13 +100,13 @@ async def serve(instructions: WorkerInstructions) -> None:
     desk = Desk(
         admission=Admission(keys, catalogue),
         upstreams=upstreams,
-        meter=Meter(journal),
+        meter=Meter(journal, telemetry.recorders, tracing=config.telemetry.otlp_endpoint is not None),
         store=store,
         background=background,
         max_body_bytes=config.server.max_body_bytes,
         allow_private_addresses=config.tools.allow_private_addresses,
     )
-    app = build_app(desk)
+    app = build_app(desk, telemetry.exchange_recorders, telemetry.render)
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -126,13 +142,14 @@ async def serve(instructions: WorkerInstructions) -> None:
             upstream.client.close()
         journal.close()
         await database.dispose()
+        telemetry.close()
 
 
 def _remain(number: int, frame: FrameType | None) -> None:
     """A signal handler that lets the process go on."""
 
 
-def _upstream(model: ModelConfig, local: LocalModel | None, outbox: Outbox) -> Upstream:
+def _upstream(model: ModelConfig, local: LocalModel | None, outbox: Outbox, line: LineCells) -> Upstream:
     if local is not None:
         client = Client(
             f"http://127.0.0.1:{local.port}",
@@ -142,7 +159,7 @@ def _upstream(model: ModelConfig, local: LocalModel | None, outbox: Outbox) -> U
             idle_timeout_s=ENGINE_SILENCE_S,
             outbox=outbox,
         )
-        gate = Gate(model.slots, model.queue)
+        gate = Gate(model.slots, model.queue, line)
         return Upstream(
             client=client,
             profile=replace(EMBEDDED, native_tools=local.native_tools, thinks=local.thinks, middle=local.middle_tokens),
@@ -161,7 +178,7 @@ def _upstream(model: ModelConfig, local: LocalModel | None, outbox: Outbox) -> U
         idle_timeout_s=remote.idle_timeout_s,
         outbox=outbox,
     )
-    gate = Gate(remote.max_in_flight, remote.queue)
+    gate = Gate(remote.max_in_flight, remote.queue, line)
     name = remote.model or model.id
     return Upstream(client=client, profile=PROFILES[remote.profile], gate=gate, model=name)
 

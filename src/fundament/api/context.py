@@ -14,6 +14,7 @@ from fundament.api.edge import send_json
 from fundament.api.requests import ClientLeft
 from fundament.api.streaming import ClientWatch
 from fundament.errors import RequestError
+from fundament.gateway.meter import CLIENT_LEFT
 from fundament.protocol import responses
 from fundament.responses.compaction import compacted, summary_of, summary_request
 from fundament.responses.history import history_of, kept
@@ -64,7 +65,16 @@ class CompactConversation:
         history = await history_of(desk.store, key.id, request)
         backend = desk.upstreams[model.id]
         created_at = int(time.time())
-        making = Making(request, history, backend, id=new_id("resp"), created_at=created_at, new_id=new_id)
+        trace = desk.meter.trace(scope["headers"])
+        making = Making(
+            request,
+            history,
+            backend,
+            id=new_id("resp"),
+            created_at=created_at,
+            new_id=new_id,
+            traceparent=trace and trace.traceparent,
+        )
         metering = desk.meter.begin(
             request_id=request_id,
             key=key,
@@ -72,7 +82,9 @@ class CompactConversation:
             model=model,
             asked_model=request.model,
             stream=False,
+            trace=trace,
         )
+        scope["metered"] = True
         watch = ClientWatch(scope["connection"])
         failure: RequestError | None = None
         try:
@@ -85,8 +97,8 @@ class CompactConversation:
             watch.stop()
             await making.close()
             if watch.left:
-                metering.settle("cancelled", making.usage)
-            settle(metering, making, failure)
+                metering.settle("cancelled", making.usage, status=CLIENT_LEFT)
+            settle(metering, making, failure, http_status=200 if failure is None else failure.status)
         response = making.fold.response
         output = compacted([*history, *kept(wanted.items, new_id)], summary_of(response), new_id("cmp"))
         answer = {"id": response["id"], "object": "response.compaction", "created_at": created_at}

@@ -15,8 +15,9 @@ from fundament.api.streaming import stopping
 from fundament.errors import RequestError
 from fundament.gateway.catalogue import refuse_too_much_output
 from fundament.gateway.keys import KeyRecord
-from fundament.gateway.meter import Metering, Outcome
+from fundament.gateway.meter import CLIENT_LEFT, Metering, Outcome
 from fundament.gateway.state import StoredResponse
+from fundament.gateway.trace import Trace
 from fundament.protocol.responses import ResponsesRequest
 from fundament.responses.background import conversation_items
 from fundament.responses.fold import Event
@@ -47,7 +48,13 @@ class Listener(Protocol):
 
 
 async def begin(
-    desk: Desk, key: KeyRecord, request: ResponsesRequest, request_id: str, *, memory: "Memory | None" = None
+    desk: Desk,
+    key: KeyRecord,
+    request: ResponsesRequest,
+    request_id: str,
+    *,
+    trace: Trace | None,
+    memory: "Memory | None" = None,
 ) -> "Creation":
     """Admits a request and finds what came before it.
 
@@ -73,6 +80,7 @@ async def begin(
         created_at=created_at,
         new_id=new_id,
         allow_private=desk.allow_private_addresses,
+        traceparent=trace and trace.traceparent,
     )
     keeps_input = request.stored or request.conversation_id is not None or memory is not None
     stored = StoredResponse(
@@ -91,6 +99,7 @@ async def begin(
         model=model,
         asked_model=request.model,
         stream=bool(request.stream),
+        trace=trace,
     )
     return Creation(desk, request, history, stored, making, metering)
 
@@ -161,7 +170,8 @@ class Creation:
             try:
                 async for events in self.making.events():
                     number = events[-1]["sequence_number"]
-                    self.metering.first_byte()
+                    if events[-1]["type"] != "response.in_progress":  # which is said before the model says anything
+                        self.metering.first_byte()
                     if self.making.ended:
                         await self._keep()
                         self.settle(None)
@@ -199,19 +209,21 @@ class Creation:
         """However it ends, it is settled and the model's server is let go; the client's leaving is no failure."""
         outcome: Outcome = "cancelled"
         error_code: str | None = None
+        status = CLIENT_LEFT
         try:
             yield
         except RequestError as failure:
-            outcome, error_code = "failed", failure.code
+            outcome, error_code, status = "failed", failure.code, failure.status
             raise
         except asyncio.CancelledError:
             if not watch.left:
-                outcome, error_code = "failed", "service_stopping"
-                raise stopping() from None
+                ending = stopping()
+                outcome, error_code, status = "failed", ending.code, ending.status
+                raise ending from None
         finally:
             watch.stop()
             await self.making.close()
-            self.metering.settle(outcome, self.making.usage, error_code)
+            self.metering.settle(outcome, self.making.usage, error_code, status=status)
 
     async def _keep(self) -> None:
         """Keeps the response before its end is told: who has read it may go on from it, also at another process."""
@@ -222,11 +234,12 @@ class Creation:
             await self.desk.store.add_items(self.stored.owner, self.request.conversation_id or "", items)
 
 
-def settle(metering: Metering, making: Making, failure: RequestError | None) -> None:
+def settle(metering: Metering, making: Making, failure: RequestError | None, *, http_status: int = 200) -> None:
     """Writes the usage record of a response that has ended, by how it ended."""
     status = making.fold.status
     if failure is not None or status == "failed":
         error: dict[str, Any] = making.fold.response.get("error") or {}
-        metering.settle("failed", making.usage, failure.code if failure is not None else error.get("code"))
+        error_code = failure.code if failure is not None else error.get("code")
+        metering.settle("failed", making.usage, error_code, status=http_status)
     else:
         metering.settle("cancelled" if status == "cancelled" else "completed", making.usage)

@@ -4,15 +4,18 @@ It knows ASGI and the error tree; it does not know which routes exist.
 """
 
 import random
+import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fundament.errors import MethodNotAllowed, NotFound, RequestError, ServerFailure
+from fundament.gateway.meter import CLIENT_LEFT
+from fundament.telemetry.exchange import Exchange
 
 Headers = Sequence[tuple[bytes, bytes]]
 _FAULT = "The server had an error while processing your request. Please retry."
@@ -47,15 +50,27 @@ def new_request_id() -> str:
     return f"req_{_random_bits(128):032x}"
 
 
+class ExchangeRecorder(Protocol):
+    """Who is told of every HTTP request that ended. It must not raise, and must be quick."""
+
+    def answered(self, exchange: Exchange) -> None: ...
+
+
 class Edge:
     """Wraps the routes. `scope["request_id"]` is the id that the answer carries as `x-request-id`.
 
-    `sockets` are the endpoints of WebSockets, by path.
+    `sockets` are the endpoints of WebSockets, by path. An endpoint sets `scope["metered"]` when the meter has begun.
     """
 
-    def __init__(self, app: ASGIApp, sockets: Mapping[str, ASGIApp] = MappingProxyType({})) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        sockets: Mapping[str, ASGIApp] = MappingProxyType({}),
+        recorders: Sequence[ExchangeRecorder] = (),
+    ) -> None:
         self._app = app
         self._sockets = sockets
+        self._recorders = recorders
         self._log: Any = structlog.get_logger("fundament.api")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,12 +79,15 @@ class Edge:
                 await self._connect(scope, receive, send)
             return
         request_id = scope["request_id"] = new_request_id()
+        began = time.perf_counter()
         started = False
+        status = CLIENT_LEFT
 
         async def send_with_id(message: Message) -> None:
-            nonlocal started
+            nonlocal started, status
             if not started and message["type"] == "http.response.start":
                 started = True
+                status = message["status"]
                 message["headers"].append((b"x-request-id", request_id.encode()))
             await send(message)
 
@@ -86,6 +104,20 @@ class Edge:
                 raise
             failure = ServerFailure(_FAULT)
             await send_json(send_with_id, error_body(failure), status=failure.status)
+        finally:
+            self._record(scope, status, time.perf_counter() - began)
+
+    def _record(self, scope: Scope, status: int, duration_s: float) -> None:
+        exchange = Exchange(
+            request_id=scope["request_id"],
+            method=scope["method"],
+            path=scope["path"],
+            status=status,
+            duration_ms=round(duration_s * 1000, 2),
+            metered="metered" in scope,
+        )
+        for recorder in self._recorders:
+            recorder.answered(exchange)
 
     async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A WebSocket: what is raised before it is accepted is an HTTP answer to the handshake."""

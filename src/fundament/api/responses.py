@@ -40,7 +40,9 @@ class CreateResponse:
             body = await desk.body(scope, receive)
         except ClientLeft:
             return
-        creation = await begin(desk, key, responses.validate(body), scope["request_id"])
+        trace = desk.meter.trace(scope["headers"])
+        creation = await begin(desk, key, responses.validate(body), scope["request_id"], trace=trace)
+        scope["metered"] = True
         if creation.request.background:
             await self._in_background(creation, send)
         elif creation.request.stream:
@@ -58,7 +60,11 @@ class CreateResponse:
             creation.settle(failure)
 
         stored = creation.stored
-        await self._desk.background.start(stored, creation.making, settle)
+        try:
+            await self._desk.background.start(stored, creation.making, settle)
+        except RequestError as failure:
+            creation.metering.settle("failed", None, failure.code, status=failure.status)
+            raise
         if creation.request.stream:
             await send_stream(send, self._desk.background.follow(stored.owner, stored.id, -1))
         else:

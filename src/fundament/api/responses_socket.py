@@ -132,7 +132,8 @@ class Conversation:
         body = decode_object(data.encode() if isinstance(data, str) else data)
         generates = _check_event(body)
         request = responses.validate({**body, "stream": True})
-        creation = await begin(self._desk, key, request, new_request_id(), memory=self._memory)
+        trace = self._desk.meter.trace(self._scope["headers"])
+        creation = await begin(self._desk, key, request, new_request_id(), trace=trace, memory=self._memory)
         self._frames.padded = creation.padded
         if generates:
             await creation.stream(self, self._frames)

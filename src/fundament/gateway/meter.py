@@ -1,34 +1,41 @@
 """What each request used: one record, in the journal before the client has the end of its answer.
 
-It knows what is recorded and when; it does not know where the journal is. Prompts and answers are never in a record.
+It knows what is recorded and when; it does not know where the journal is, nor what is made of records beside it: that
+is told to `Recorder`s. Prompts and answers are never in a record.
 """
 
 import time
+from collections.abc import Iterable, Sequence
 from typing import Literal, Protocol
 
 import msgspec
 
 from fundament.gateway.catalogue import CatalogueModel
 from fundament.gateway.keys import KeyRecord
+from fundament.gateway.trace import Trace, continued
 from fundament.protocol.usage import Usage
 
+Endpoint = Literal["chat", "completions", "responses"]
 Outcome = Literal["completed", "cancelled", "failed"]
+CLIENT_LEFT = 499
+"""The status of a request whose client left before its answer began; nginx's number for it."""
 
 
 class UsageRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One line of the journal. Times are Unix seconds, durations milliseconds.
 
     `tokens_known` tells that the token counts are the server's own and final; without it they are what was counted
-    until the request ended early.
+    until the request ended early. `status` is the HTTP status: what follows an answer's beginning cannot change it.
     """
 
     request_id: str
     time: float
     key_id: str
-    endpoint: str
+    endpoint: Endpoint
     model: str
     asked_model: str
     stream: bool = False
+    status: int = 200
     outcome: Outcome = "failed"
     error_code: str | None = None
     input_tokens: int = 0
@@ -46,22 +53,42 @@ class Journal(Protocol):
         ...
 
 
+class Recorder(Protocol):
+    """Who is told of every request: metrics, the access log, traces. It must not raise, and must be quick."""
+
+    def begun(self, record: UsageRecord) -> None: ...
+
+    def settled(self, record: UsageRecord, trace: Trace | None) -> None: ...
+
+
 class Metering:
     """The record of one request in the making."""
 
-    __slots__ = ("_journal", "_started", "record", "settled")
+    __slots__ = ("_journal", "_recorders", "_started", "_trace", "record", "settled")
 
-    def __init__(self, journal: Journal, record: UsageRecord) -> None:
+    def __init__(
+        self, journal: Journal, record: UsageRecord, recorders: Sequence[Recorder] = (), trace: Trace | None = None
+    ) -> None:
         self._journal = journal
+        self._recorders = recorders
+        self._trace = trace
         self._started = time.perf_counter()
         self.record = record
         self.settled = False
 
     def first_byte(self) -> None:
-        self.record.first_byte_ms = self._elapsed_ms()
+        """The answer begins; later calls change nothing."""
+        if self.record.first_byte_ms is None:
+            self.record.first_byte_ms = self._elapsed_ms()
 
-    def settle(self, outcome: Outcome, usage: Usage | None, error_code: str | None = None) -> None:
-        """Writes the record. The first call counts: what follows an answer's end cannot change what was used."""
+    def settle(
+        self, outcome: Outcome, usage: Usage | None, error_code: str | None = None, *, status: int = 200
+    ) -> None:
+        """Writes the record. The first call counts: what follows an answer's end cannot change what was used.
+
+        Args:
+            status: that of the answer if nothing of it was sent before.
+        """
         if self.settled:
             return
         self.settled = True
@@ -69,6 +96,8 @@ class Metering:
         record.outcome = outcome
         record.error_code = error_code
         record.duration_ms = self._elapsed_ms()
+        if record.first_byte_ms is None:
+            record.status = status
         if usage is not None:
             record.input_tokens = usage.prompt_tokens
             record.output_tokens = usage.completion_tokens
@@ -76,6 +105,8 @@ class Metering:
             record.reasoning_tokens = usage.reasoning_tokens
             record.tokens_known = outcome == "completed"
         self._journal.append(_encode(record))
+        for recorder in self._recorders:
+            recorder.settled(record, self._trace)
 
     def _elapsed_ms(self) -> float:
         return round((time.perf_counter() - self._started) * 1000, 2)
@@ -85,11 +116,32 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Meter:
-    def __init__(self, journal: Journal) -> None:
+    """Begins the records of requests.
+
+    Args:
+        recorders: told of every request beside the journal.
+        tracing: whether requests belong to traces, their clients' or new ones.
+    """
+
+    def __init__(self, journal: Journal, recorders: Sequence[Recorder] = (), *, tracing: bool = False) -> None:
         self._journal = journal
+        self._recorders = recorders
+        self._tracing = tracing
+
+    def trace(self, headers: Iterable[tuple[bytes, bytes]]) -> Trace | None:
+        """The place in a trace of a request with these headers; None if nobody traces."""
+        return continued(headers) if self._tracing else None
 
     def begin(
-        self, *, request_id: str, key: KeyRecord, endpoint: str, model: CatalogueModel, asked_model: str, stream: bool
+        self,
+        *,
+        request_id: str,
+        key: KeyRecord,
+        endpoint: Endpoint,
+        model: CatalogueModel,
+        asked_model: str,
+        stream: bool,
+        trace: Trace | None = None,
     ) -> Metering:
         """Starts the clock of a request that was admitted."""
         record = UsageRecord(
@@ -101,4 +153,6 @@ class Meter:
             asked_model=asked_model,
             stream=stream,
         )
-        return Metering(self._journal, record)
+        for recorder in self._recorders:
+            recorder.begun(record)
+        return Metering(self._journal, record, self._recorders, trace)
