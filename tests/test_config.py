@@ -86,6 +86,9 @@ def test_every_setting_outside_models_can_come_from_the_environment(file: Path) 
         "server.log_level": "debug",
         "storage.database": "postgresql://u@h/d",
         "storage.responses_days": "7",
+        "telemetry.metrics": "False",
+        "telemetry.access_log": "True",
+        "telemetry.otlp_endpoint": "http://collector:4318",
         "tools.allow_private_addresses": "True",
     }
     environ = {f"FUNDAMENT_{name.replace('.', '_').upper()}": value for name, value in given.items()}

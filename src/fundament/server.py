@@ -106,7 +106,7 @@ async def serve(instructions: WorkerInstructions) -> None:
         max_body_bytes=config.server.max_body_bytes,
         allow_private_addresses=config.tools.allow_private_addresses,
     )
-    app = build_app(desk, telemetry.exchange_recorders, telemetry.render)
+    app = build_app(desk, telemetry)
     server = uvicorn.Server(
         uvicorn.Config(
             app,

@@ -1,6 +1,6 @@
 """The lists of routes, and the one ASGI application made of them. It knows every endpoint by path, and nothing else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,9 +20,9 @@ from fundament.api.conversations import (
 )
 from fundament.api.desk import Desk
 from fundament.api.docs import docs
-from fundament.api.edge import Edge, ExchangeRecorder
+from fundament.api.edge import Edge
 from fundament.api.health import Live, Ready
-from fundament.api.metrics import Metrics, Render
+from fundament.api.metrics import Metrics
 from fundament.api.models import ListModels, RetrieveModel
 from fundament.api.openapi import openapi
 from fundament.api.requests import Methods
@@ -35,17 +35,13 @@ from fundament.api.responses import (
 )
 from fundament.api.responses_socket import ResponsesSocket
 from fundament.errors import NotFound
+from fundament.telemetry.worker import WorkerTelemetry
 
 BASES = ("/v2", "/v1")  # the same API on both
 
 
-def build_app(desk: Desk, recorders: Sequence[ExchangeRecorder] = (), render_metrics: Render | None = None) -> ASGIApp:
-    """The service as an ASGI application.
-
-    Args:
-        recorders: told of every HTTP request.
-        render_metrics: what `GET /metrics` shows; None for no such URL.
-    """
+def build_app(desk: Desk, telemetry: WorkerTelemetry) -> ASGIApp:
+    """The service as an ASGI application; `telemetry` is told of every HTTP request."""
     admission, upstreams = desk.admission, desk.upstreams
     generation = (admission, upstreams, desk.meter)
     endpoints: dict[str, ASGIApp] = {
@@ -68,12 +64,14 @@ def build_app(desk: Desk, recorders: Sequence[ExchangeRecorder] = (), render_met
     }
     served = {base + path: endpoint for path, endpoint in endpoints.items() for base in BASES}
     served |= {"/health/live": Methods(GET=Live()), "/health/ready": Methods(GET=Ready(upstreams))}
-    if render_metrics is not None:
-        served["/metrics"] = Methods(GET=Metrics(render_metrics))
+    if telemetry.render is not None:
+        served["/metrics"] = Methods(GET=Metrics(telemetry.render))
     reference = {"/openapi.json": openapi(admission.catalogue.models), **docs()}
     served |= {path: Methods(GET=endpoint) for path, endpoint in reference.items()}
     socket = ResponsesSocket(desk)
-    return Edge(Routes(served), {f"{base}/responses": socket for base in BASES}, recorders)
+    sockets = {f"{base}/responses": socket for base in BASES}
+    log = None if telemetry.access_log is None else telemetry.access_log.answered
+    return Edge(Routes(served), sockets, count=telemetry.metrics.answered, log=log)
 
 
 class Routes:

@@ -5,9 +5,9 @@ It knows ASGI and the error tree; it does not know which routes exist.
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import structlog
@@ -50,27 +50,29 @@ def new_request_id() -> str:
     return f"req_{_random_bits(128):032x}"
 
 
-class ExchangeRecorder(Protocol):
-    """Who is told of every HTTP request that ended. It must not raise, and must be quick."""
-
-    def answered(self, exchange: Exchange) -> None: ...
-
-
 class Edge:
     """Wraps the routes. `scope["request_id"]` is the id that the answer carries as `x-request-id`.
 
-    `sockets` are the endpoints of WebSockets, by path. An endpoint sets `scope["metered"]` when the meter has begun.
+    An endpoint sets `scope["metered"]` when the meter knows of its request.
+
+    Args:
+        sockets: the endpoints of WebSockets, by path.
+        count: told the status of every HTTP request that ended; 499 where the client left before its answer.
+        log: told of every HTTP request of which the meter does not know.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         sockets: Mapping[str, ASGIApp] = MappingProxyType({}),
-        recorders: Sequence[ExchangeRecorder] = (),
+        *,
+        count: Callable[[int], None] | None = None,
+        log: Callable[[Exchange], None] | None = None,
     ) -> None:
         self._app = app
         self._sockets = sockets
-        self._recorders = recorders
+        self._count = count
+        self._log_exchange = log
         self._log: Any = structlog.get_logger("fundament.api")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,13 +82,11 @@ class Edge:
             return
         request_id = scope["request_id"] = new_request_id()
         began = time.perf_counter()
-        started = False
-        status = CLIENT_LEFT
+        status: int | None = None
 
         async def send_with_id(message: Message) -> None:
-            nonlocal started, status
-            if not started and message["type"] == "http.response.start":
-                started = True
+            nonlocal status
+            if status is None and message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"].append((b"x-request-id", request_id.encode()))
             await send(message)
@@ -94,30 +94,32 @@ class Edge:
         try:
             await self._app(scope, receive, send_with_id)
         except RequestError as failure:
-            if started:
+            if status is not None:
                 raise
             self._note(scope, failure)
             await send_json(send_with_id, error_body(failure), status=failure.status, headers=error_headers(failure))
         except Exception:  # the edge: whatever it is, the client gets an answer and the operator a traceback
             self._log.exception("request_failed", request_id=request_id, path=scope["path"])
-            if started:
+            if status is not None:
                 raise
             failure = ServerFailure(_FAULT)
             await send_json(send_with_id, error_body(failure), status=failure.status)
         finally:
-            self._record(scope, status, time.perf_counter() - began)
+            self._tell(scope, CLIENT_LEFT if status is None else status, began)
 
-    def _record(self, scope: Scope, status: int, duration_s: float) -> None:
-        exchange = Exchange(
-            request_id=scope["request_id"],
-            method=scope["method"],
-            path=scope["path"],
-            status=status,
-            duration_ms=round(duration_s * 1000, 2),
-            metered="metered" in scope,
-        )
-        for recorder in self._recorders:
-            recorder.answered(exchange)
+    def _tell(self, scope: Scope, status: int, began: float) -> None:
+        if self._count is not None:
+            self._count(status)
+        if self._log_exchange is not None and "metered" not in scope:
+            self._log_exchange(
+                Exchange(
+                    request_id=scope["request_id"],
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=status,
+                    duration_ms=round((time.perf_counter() - began) * 1000, 2),
+                )
+            )
 
     async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A WebSocket: what is raised before it is accepted is an HTTP answer to the handshake."""

@@ -89,7 +89,8 @@ class AccessLog:
         )
 
     def answered(self, exchange: Exchange) -> None:
-        if exchange.metered or exchange.path in QUIET:
+        """Another HTTP request than one to a model ended."""
+        if exchange.path in QUIET:
             return
         self._write(
             AccessLine(

@@ -6,8 +6,7 @@ from msgspec import Struct
 class Exchange(Struct, frozen=True, kw_only=True):
     """A request and how it was answered.
 
-    `status` is 499 where the client left before it was answered. `metered` tells that the request is one to a model,
-    of which `gateway/meter.py` tells more.
+    `status` is 499 where the client left before it was answered.
     """
 
     request_id: str
@@ -15,4 +14,3 @@ class Exchange(Struct, frozen=True, kw_only=True):
     path: str
     status: int
     duration_ms: float
-    metered: bool

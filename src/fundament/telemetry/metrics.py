@@ -13,7 +13,6 @@ from typing import Literal, get_args
 from fundament.gateway.meter import Endpoint, Outcome, UsageRecord
 from fundament.gateway.trace import Trace
 from fundament.telemetry.cells import Cells, Family, Layout
-from fundament.telemetry.exchange import Exchange
 
 LimitKind = Literal["requests", "input_tokens", "output_tokens", "in_flight", "budget"]
 UPSTREAM_FAILURES = (
@@ -122,8 +121,9 @@ class Metrics:
         elif record.error_code in of.failures:
             cells[of.failures[record.error_code]] += 1
 
-    def answered(self, exchange: Exchange) -> None:
-        self._cells[self._statuses + exchange.status] += 1
+    def answered(self, status: int) -> None:
+        """An HTTP request ended with this status (100 to 599)."""
+        self._cells[self._statuses + status] += 1
 
     def refused(self, kind: LimitKind) -> None:
         """A limit refused a request."""

@@ -43,19 +43,18 @@ class WorkerTelemetry:
 
             journal = config.data_dir / "usage"
             self.render = Exposition(layout, of_workers, processes, of_supervisor, journal).render
-        self._access_log = AccessLog(sys.stderr) if config.telemetry.access_log else None
+        self.access_log = AccessLog(sys.stderr) if config.telemetry.access_log else None
         self._traces = None
         if config.telemetry.otlp_endpoint is not None:
             from fundament.telemetry.traces import Traces  # noqa: PLC0415 - OpenTelemetry takes half a second
 
             self._traces = Traces(config.telemetry.otlp_endpoint, _providers(config))
-        self.exchange_recorders = [part for part in (self.metrics, self._access_log) if part is not None]
-        self.recorders = [part for part in (self.metrics, self._access_log, self._traces) if part is not None]
+        self.recorders = [part for part in (self.metrics, self.access_log, self._traces) if part is not None]
 
     def close(self) -> None:
         """Tells what is left. Blocks for `traces.LAST_WORDS_S` at most."""
-        if self._access_log is not None:
-            self._access_log.flush()
+        if self.access_log is not None:
+            self.access_log.flush()
         if self._traces is not None:
             self._traces.close()
 
