@@ -1,6 +1,8 @@
 """What the real service tells about itself: metrics that any worker sums up, spans, the access log. Never content."""
 
+import contextlib
 import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 from catalogues import UPSTREAM_ENVIRONMENT, scripted_config
 from lines import Lines
 from otlp import Collector
-from scripted_answers import Barrier, chat_answer, chat_events, chat_stream, error_answer, sse_answer
+from scripted_answers import Barrier, Pause, chat_answer, chat_events, chat_stream, error_answer, sse_answer
 from scripted_upstream import ScriptedUpstream
 from service import Service, wait_until
 from telemetry.counting import samples
@@ -209,6 +211,30 @@ def test_a_response_continues_its_clients_trace_too(
     first_tokens = "time_to_first_token_seconds_count"
     streamed = Shown(service)(first_tokens, model="open-model") - before(first_tokens, model="open-model")
     assert streamed == (1 if "stream" in more else 0)
+
+
+def test_a_responses_first_token_is_not_the_event_that_announces_it(
+    service: Service, upstream: ScriptedUpstream
+) -> None:
+    upstream.answer(sse_answer([b"", Pause(0.3), *chat_events(["a"]), b"data: [DONE]\n\n"]))
+    answer = service.post("/v2/responses", {"model": "open-model", "input": "x", "stream": True})
+    [line] = access_lines(service, answer.headers["x-request-id"])
+    assert 250 < line["first_byte_ms"] <= line["duration_ms"]
+
+
+def test_a_response_that_cannot_be_kept_has_ended(service: Service, upstream: ScriptedUpstream) -> None:
+    upstream.default(chat_stream(["a"]))
+    asked = {"model": "open-model", "input": "x", "background": True}
+    with contextlib.closing(sqlite3.connect(service.data / "fundament.db", timeout=10)) as database:
+        database.execute("ALTER TABLE responses RENAME TO away")
+        try:
+            answer = service.post("/v2/responses", asked)
+        finally:
+            database.execute("ALTER TABLE away RENAME TO responses")
+    assert answer.status == 503
+    [line] = access_lines(service, answer.headers["x-request-id"])
+    assert (line["outcome"], line["status"]) == ("failed", 503)
+    assert Shown(service)("requests_in_flight", model="open-model") == 0
 
 
 def test_each_request_is_one_line_without_content_or_key(service: Service, upstream: ScriptedUpstream) -> None:
