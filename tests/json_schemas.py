@@ -15,7 +15,16 @@ from jsonschema import Draft202012Validator, FormatChecker
 Schema = dict[str, Any]
 
 FORMATS = ("date", "time", "email", "ipv4", "ipv6", "uuid")
-PATTERNS = ("^[a-z]{1,6}$", "^[A-Z]{2}-[0-9]{3}$", "^(red|green|blue)$", r"^\d{4}$", "^a.b$", r'^"[^"]{1,3}\\$')
+PATTERNS = (
+    "^[a-z]{1,6}$",
+    "^[A-Z]{2}-[0-9]{3}$",
+    "^(red|green|blue)$",
+    r"^\d{4}$",
+    "^a.b$",
+    r'^"[^"]{1,3}\\$',
+    r'^("[^"\\]{0,4}"|\\[^ \n]|\t\d?)$',
+    r"^[^\\/]{1,3}\n?$",
+)
 TRICKY_NAMES = ("a b", 'quo"te', "back\\slash", "naïve", "名", "$ref", "type", "properties", "const", "a/b~c", "é")
 TRICKY_WORDS = (
     "",

@@ -7,10 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from llguidance import LLMatcher, LLTokenizer
 
 from fundament.backends.choices import EngineChoice
 from fundament.backends.embedded import HeldReader
-from fundament.backends.grammar import GRAMMAR_LIMIT_CHARACTERS, Held, check_schema, compiled, json_grammar, own_grammar
+from fundament.backends.grammar import (
+    GRAMMAR_LIMIT_CHARACTERS,
+    KEPT_LIMIT_CHARACTERS,
+    Held,
+    check_schema,
+    compiled,
+    json_grammar,
+    own_grammar,
+)
 from fundament.errors import InvalidRequest
 
 PATTERN = {"type": "string", "pattern": "(a|b)*a(a|b){9}"}
@@ -50,6 +59,9 @@ def test_grammars_are_checked_by_the_version_that_the_engine_is_built_with() -> 
         ({"type": "integer", "multipleOf": 3, "maximum": -2}, "a 'multipleOf' below zero needs bounds"),
         ({"type": "integer", "multipleOf": 3, "maximum": -2, "minimum": -9999}, "at most 1000 multiples between them"),
         ({"maxItems": 1e300}, "at most 10000 are supported"),
+        ({"pattern": "a(?!b)"}, "the pattern 'a(?!b)' is not supported from '(?!b)' on"),
+        ({"$defs": {"const": {"pattern": "(?i)a"}}}, "the pattern '(?i)a' is not supported from '(?i)a' on"),
+        ({"patternProperties": {'^"a': {}}}, "'\"' is supported in the patterns of texts, and not of names"),
         ({"description": "x" * 120_001}, "it has 120020 characters; at most 120000 are supported"),
     ],
 )
@@ -76,6 +88,9 @@ HOSTILE: list[dict[str, Any]] = [
     {"type": "array", "items": {"type": "integer"}, "minItems": 10**9},
     {"type": "string", "minLength": 10**9},
     {"type": "object", "properties": {f"p{i}": {"type": "string"} for i in range(2_000)}},
+    {"type": "string", "pattern": '("|[^"]|\\D)' * 3_000},
+    {"type": "string", "pattern": 5, "allOf": 5},
+    {"type": "string", "pattern": '^"', "allOf": 5},
 ]
 
 
@@ -108,6 +123,21 @@ def test_a_grammar_that_cannot_be_compiled_is_refused_with_the_reason(text: str,
         own_grammar(text)
     assert (caught.value.param, caught.value.code) == ("grammar", "invalid_value")
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("description", ["", "x" * KEPT_LIMIT_CHARACTERS], ids=["short", "long"])
+def test_a_schema_is_compiled_once_for_the_check_and_the_use(description: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+
+    def counted(tokenizer: LLTokenizer, grammar: str, **options: Any) -> LLMatcher:
+        begun.append(grammar)
+        return LLMatcher(tokenizer, grammar, **options)
+
+    monkeypatch.setattr("llguidance.LLMatcher", counted)
+    schema = {"enum": [f"once {len(description)}"], "description": description}, True
+    check_schema(schema, what="x", param="p", code=None)
+    assert Held(compiled(json_grammar(schema))).follow('"once')
+    assert begun == [json_grammar(schema)]
 
 
 @pytest.mark.parametrize("text", ['root ::= "yes" | "no"', 'start: "yes" | "no"', '%llguidance {}\nstart: "yes"'])
@@ -165,6 +195,17 @@ def test_an_answer_that_is_cut_by_its_limit_may_end_anywhere() -> None:
         ({"type": "number", "multipleOf": 0.5, "minimum": -1.5, "maximum": -0.5}, "-1.5", True),
         ({"type": "number", "multipleOf": 0.5, "minimum": -1.5, "maximum": -0.5}, "-1.25", False),
         ({"type": "integer", "multipleOf": 7, "minimum": 10, "maximum": 100}, "98", True),
+        ({"type": "number", "multipleOf": 0.5, "minimum": 0.001, "maximum": 0.501}, "0.5", True),
+        ({"type": "integer", "multipleOf": 1, "exclusiveMinimum": 0.5, "exclusiveMaximum": 1.5}, "1", True),
+        ({"type": ["integer", "null"], "multipleOf": 5, "minimum": -5, "maximum": 5}, "null", True),
+        ({"type": ["integer", "null"], "multipleOf": 5, "minimum": -5, "maximum": 5}, "-5", True),
+        ({"type": ["integer", "string"], "multipleOf": 5, "minimum": 0, "maximum": 5}, '"a"', True),
+        ({"type": "integer", "enum": [3, 4, 6], "multipleOf": 2, "minimum": 0, "maximum": 5}, "2", False),
+        (
+            {"properties": {"const": {"type": "number", "exclusiveMinimum": 5}}},
+            '{"const":5.00000000000000000001}',
+            False,
+        ),
         ({"const": {"exclusiveMinimum": 5}}, '{"exclusiveMinimum":5}', True),
     ],
 )

@@ -37,10 +37,15 @@ class Outcome:
     fault: str | None
 
 
+def cut_off(schema: Schema, text: str) -> Outcome:
+    sys.stdout.write(f"cut off: {text!r}\n{json.dumps(schema)}\n")
+    return Outcome("length", None)
+
+
 def judged(schema: Schema, text: str, reason: str) -> Outcome:
     """Whether a text that ended is JSON, and valid by the schema; one that was cut off is not asked."""
     if reason == "length":
-        return Outcome(reason, None)
+        return cut_off(schema, text)
     try:
         assert_holds(schema, json.loads(text))
     except (json.JSONDecodeError, ValidationError) as error:
@@ -121,14 +126,14 @@ def call_of(service: Service, position: int, schema: Schema, *, named: bool, str
         "stream": stream,
         "temperature": 1,
         "seed": position,
-        "max_tokens": 250,
+        "max_tokens": 400,
     }
     try:
         calls, reason = calls_of(service, body)
     except AssertionError as error:
         return Outcome("refused", f"{error}\n{json.dumps(schema)}")
     if reason == "length":
-        return Outcome(reason, None)
+        return cut_off(schema, json.dumps(calls))
     # A named function's call ends with "stop" in OpenAI's own API, too; both are in its schema.
     if len(calls) != 1 or reason not in {"tool_calls", "stop"} or (named and calls[0]["name"] != "use"):
         return Outcome(str(reason), f"ended with {reason} and the calls {calls}\n{json.dumps(schema)}")

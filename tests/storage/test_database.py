@@ -18,9 +18,9 @@ from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from databases import PostgreSQL
-from fundament.errors import ConfigError
+from fundament.errors import ConfigError, Unavailable
 from fundament.storage import database
-from fundament.storage.database import HEAD, open_database, reading, upgrade
+from fundament.storage.database import HEAD, BatchWriter, open_database, reading, upgrade
 from fundament.storage.tables import metadata, revisions
 
 
@@ -200,3 +200,20 @@ async def test_a_transaction_that_fails_leaves_nothing(engine: AsyncEngine) -> N
             await connection.execute(insert(revisions).values(name="other", value=1 // 0))
     async with reading(engine).connect() as connection:
         assert (await connection.execute(select(revisions.c.name))).scalars().all() == ["keys"]
+
+
+async def test_a_batch_is_written_whole_or_not_at_all(database_url: str) -> None:
+    engine = open_database(database_url)
+    names = select(revisions.c.name).where(revisions.c.name.like("batch%"))
+    one, twice = {"name": "batch 1", "value": 1}, [{"name": "batch 2", "value": 1}] * 2
+    try:
+        writer = BatchWriter(engine)
+        with pytest.raises(Unavailable, match=r"(?i)unique"):
+            await writer.write([(insert(revisions), [one]), (insert(revisions), twice)])
+        async with reading(engine).connect() as connection:
+            assert (await connection.execute(names)).scalars().all() == []
+        await writer.write([(insert(revisions), [one]), (insert(revisions), twice[:1])])
+        async with reading(engine).connect() as connection:
+            assert sorted((await connection.execute(names)).scalars().all()) == ["batch 1", "batch 2"]
+    finally:
+        await engine.dispose()

@@ -7,8 +7,9 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from fundament.api.desk import Desk, ids
 from fundament.api.streaming import stopping
@@ -125,8 +126,7 @@ class Memory:
             self._items = [*creation.history, *creation.stored.input, *response["output"]]
 
 
-@dataclass(frozen=True, slots=True)
-class Creation:
+class Creation(Struct, frozen=True):
     """A response between its admission and its end; `history` are the items before the request's own."""
 
     desk: Desk

@@ -1,14 +1,14 @@
 """What is asked of a backend, and what every kind of answer offers. It knows neither HTTP nor any server's quirks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
+
+from msgspec import Struct
 
 from fundament.protocol.usage import Usage
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True, kw_only=True):
     """One validated request.
 
     `model` is the name that the client used and must read in the answer; `prompts` is how many are asked at once, `n`

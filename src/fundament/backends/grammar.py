@@ -13,6 +13,7 @@ from typing import Any
 import llguidance
 from llguidance.gbnf_to_lark import any_to_lark
 
+from fundament.backends.patterns import UnsupportedPattern
 from fundament.backends.schemas import prepared, too_much
 from fundament.errors import InvalidRequest
 
@@ -71,7 +72,11 @@ def check_schema(schema: Schema, *, what: str, param: str, code: str | None) -> 
     Raises:
         InvalidRequest: with the place in the schema and the reason.
     """
-    if reason := too_much(schema[0]) or _fault(json_grammar(schema)):
+    try:
+        reason = too_much(schema[0]) or _fault(json_grammar(schema))
+    except UnsupportedPattern as unsupported:
+        reason = str(unsupported)
+    if reason:
         raise InvalidRequest(f"Invalid schema for {what}: {reason}.", param=param, code=code)
 
 
@@ -98,7 +103,7 @@ def own_grammar(text: str) -> str:
 
 def compiled(grammar: str) -> llguidance.LLMatcher:
     """The grammar over bytes, of which every text consists. Takes a millisecond, up to one second for a huge schema."""
-    return _kept(grammar) if len(grammar) <= KEPT_LIMIT_CHARACTERS else _compiled(grammar)
+    return _kept(grammar) if len(grammar) <= KEPT_LIMIT_CHARACTERS else _last_long(grammar)
 
 
 class Held:
@@ -122,6 +127,12 @@ def _kept(grammar: str) -> llguidance.LLMatcher:
     return _compiled(grammar)
 
 
+@lru_cache(maxsize=1)
+def _last_long(grammar: str) -> llguidance.LLMatcher:
+    """Kept from the check to the use of it."""
+    return _compiled(grammar)
+
+
 def _compiled(grammar: str) -> llguidance.LLMatcher:
     return llguidance.LLMatcher(_bytes_as_tokens(), grammar, log_level=0)
 
@@ -142,7 +153,7 @@ def _known_fault(grammar: str) -> str | None:
 
 def _found_fault(grammar: str) -> str | None:
     """Why the engine could not compile it, None if it can."""
-    matcher = _compiled(grammar)
+    matcher = compiled(grammar)
     if not matcher.is_error():
         return None
     reason = matcher.get_error()

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, TypeGuard, cast
 
+from fundament.backends.patterns import held_name_pattern, held_patterns
+
 # OpenAI's own limits for structured outputs; within them a schema compiles in milliseconds.
 SCHEMA_LIMIT_CHARACTERS = 120_000
 NESTING_LIMIT = 100
@@ -18,12 +20,23 @@ PATTERNS_LIMIT = 8
 ITEMS_LIMIT = 10_000  # of all arrays together: llguidance writes each item out, and ends the process without memory
 
 _VALUES = frozenset({"const", "default", "enum", "examples"})  # what is below them is no schema
+_NAMED = frozenset({"$defs", "definitions", "dependentSchemas", "patternProperties", "properties"})  # schemas by names
 _OF_NUMBERS = frozenset({"multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
 _EXCLUSIVE_BOUNDS = (("exclusiveMinimum", "minimum", math.inf), ("exclusiveMaximum", "maximum", -math.inf))
 
+# What the formats of RFC 3339 leave open in llguidance: the year 0, the 29th of February, leap seconds.
+_YEAR = "(?:[0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)"
+_FOURTH = "(?:0[48]|[2468][048]|[13579][26])"
+_DATE = f"^(?:{_YEAR}-(?:0[13-9]|1[0-2]|02-[01]|02-2[0-8])|(?:[0-9]{{2}}{_FOURTH}|{_FOURTH}00)-02-29)"
+_FORMATS = {"date": (_DATE,), "time": ("^.{6}[0-5]",), "date-time": (_DATE, "^.{17}[0-5]")}
+
 
 def prepared(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The same schema, in words that llguidance reads right: bounds of numbers and negative multiples."""
+    """The same schema, in words that llguidance reads right: patterns, dates, bounds of numbers and multiples.
+
+    Raises:
+        UnsupportedPattern: it has a pattern that llguidance could not hold to.
+    """
     return cast("dict[str, Any]", _prepared(dict(schema)))
 
 
@@ -32,9 +45,35 @@ def _prepared(schema: Any) -> Any:
         return [_prepared(item) for item in cast("list[Any]", schema)]
     if not isinstance(schema, dict):
         return schema
-    node = cast("dict[str, Any]", schema)
-    node = {key: value if key in _VALUES else _prepared(value) for key, value in node.items()}
-    return _with_multiples_listed(_with_bounds_for_doubles(node))
+    node = {key: _prepared_below(key, value) for key, value in cast("dict[str, Any]", schema).items()}
+    return _with_multiples_listed(_with_bounds_for_doubles(_with_held_texts(node)))
+
+
+def _with_held_texts(node: dict[str, Any]) -> dict[str, Any]:
+    """The pattern and the format in words of llguidance, with what it needs beside them."""
+    others: list[str] = []
+    if isinstance(format := node.get("format"), str):
+        others += _FORMATS.get(format, ())
+    if isinstance(pattern := node.get("pattern"), str):
+        held, *companions = held_patterns(pattern)
+        node = {**node, "pattern": held}
+        others += companions
+    return {**node, "allOf": [*_list(node.get("allOf")), *({"pattern": other} for other in others)]} if others else node
+
+
+def _list(value: Any) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+def _prepared_below(keyword: str, value: Any) -> Any:
+    if keyword in _VALUES:
+        return value
+    if keyword not in _NAMED or not isinstance(value, dict):
+        return _prepared(value)
+    schemas = {name: _prepared(schema) for name, schema in cast("dict[str, Any]", value).items()}
+    if keyword == "patternProperties":
+        return {held_name_pattern(name): schema for name, schema in schemas.items()}
+    return schemas
 
 
 def _with_bounds_for_doubles(node: dict[str, Any]) -> dict[str, Any]:
@@ -57,9 +96,16 @@ def _with_bounds_for_doubles(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_multiples_listed(node: dict[str, Any]) -> dict[str, Any]:
-    """Multiples in a range that begins below zero as a list: llguidance makes no negative multiples."""
+    """Multiples between two bounds as a list, if they are few.
+
+    llguidance makes no negative multiples, and finds none between bounds like 0.001 and 0.501.
+    """
     step, (low, high) = node.get("multipleOf"), _range(node)
-    if not _is_number(step) or step <= 0 or low >= 0 or math.isinf(low) or math.isinf(high):
+    types = node.get("type")
+    names = set(cast("list[str]", types)) if isinstance(types, list) else {types}
+    if "enum" in node or not names <= {"integer", "number", "null"} or not names - {"null"}:
+        return node
+    if not _is_number(step) or step <= 0 or math.isinf(low) or math.isinf(high):
         return node
     exact = Decimal(str(step))
     first, last = math.ceil(Decimal(str(low)) / exact), math.floor(Decimal(str(high)) / exact)
@@ -67,19 +113,20 @@ def _with_multiples_listed(node: dict[str, Any]) -> dict[str, Any]:
         return node
     multiples = [exact * count for count in range(first, last + 1)]
     values = [int(value) if value == value.to_integral_value() else float(value) for value in multiples]
-    allowed = [value for value in values if isinstance(value, int) or node.get("type") != "integer"]
-    return {key: value for key, value in node.items() if key not in _OF_NUMBERS} | {"enum": allowed}
+    allowed: list[Any] = [value for value in values if isinstance(value, int) or "number" in names]
+    others = [None] if "null" in names else []
+    return {key: value for key, value in node.items() if key not in _OF_NUMBERS} | {"enum": allowed + others}
 
 
 def _range(node: Mapping[str, Any]) -> tuple[float, float]:
-    """The least and the greatest integer or double that the node's bounds allow."""
+    """The least and the greatest number that the node's bounds allow; exclusive bounds are those of integers."""
     low, high = node.get("minimum"), node.get("maximum")
     low = low if _is_number(low) else -math.inf
     high = high if _is_number(high) else math.inf
     if _is_number(exclusive := node.get("exclusiveMinimum")):
-        low = max(low, exclusive + 1)
+        low = max(low, math.floor(exclusive) + 1)
     if _is_number(exclusive := node.get("exclusiveMaximum")):
-        high = min(high, exclusive - 1)
+        high = min(high, math.ceil(exclusive) - 1)
     return low, high
 
 
@@ -102,7 +149,7 @@ def too_much(schema: Mapping[str, Any]) -> str | None:  # noqa: PLR0911 - a list
             named = node.get("patternProperties")
             patterns += ("pattern" in node) + (len(cast("dict[str, Any]", named)) if isinstance(named, dict) else 0)
             items += _number(node.get("minItems")) + _number(node.get("maxItems"))
-            endless_multiples |= "multipleOf" in node and _range(node)[1] < 0 and "multipleOf" in _prepared(node)
+            endless_multiples |= "multipleOf" in node and _has_negative_multiples(node)
             schemas_meet |= "allOf" in node or ("$ref" in node and len(node) > 1)
         level = [child for node in level for child in _children(node)]
         if not level:
@@ -118,6 +165,12 @@ def too_much(schema: Mapping[str, Any]) -> str | None:  # noqa: PLR0911 - a list
     if items > ITEMS_LIMIT:
         return f"its minItems and maxItems add up to {items:.0f}; at most {ITEMS_LIMIT} are supported"
     return None
+
+
+def _has_negative_multiples(node: dict[str, Any]) -> bool:
+    """Whether there are only multiples below zero, and they are not listed."""
+    bounded = _with_bounds_for_doubles(node)
+    return _range(bounded)[1] < 0 and "multipleOf" in _with_multiples_listed(bounded)
 
 
 def _number(value: Any) -> float:

@@ -1,14 +1,14 @@
 """The Responses API as a fold: chunks of a chat go in, events come out, and `response` is what they amount to.
 
 It knows the order of events (OpenAI's `ResponseStreamEvent`, Open Responses' state machines) and no I/O: ids and time
-are given to it. An answer that is not streamed is the same fold with its events thrown away.
+are given to it. An answer that is not streamed is the same fold, whose events nobody is told.
 """
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, get_args
 
-from fundament.errors import RemoteServerFailure, RequestError, UpstreamFailure
+from fundament.errors import RequestError, UpstreamFailure
 from fundament.protocol.responses import ServiceTier
 from fundament.protocol.usage import Usage
 from fundament.responses.chunks import CallPiece, Choice, Chunk
@@ -27,7 +27,7 @@ from fundament.responses.items import (
     shown_logprobs,
 )
 from fundament.responses.remote_functions import RemoteFunction, RemoteFunctions, RemoteResult
-from fundament.responses.resource import shown_usage
+from fundament.responses.resource import shown_error, shown_usage
 from fundament.responses.tools import Named
 
 Event = dict[str, Any]
@@ -60,6 +60,7 @@ class ResponseFold:
         self._response = dict(response)
         self._new_id = new_id
         self._namespaced = namespaced
+        self._told = True
         self._events: list[Event] = []
         self._sequence_number = 0
         self._output: list[Json] = []  # all items but the open one; those in `waiting` as they are in progress
@@ -96,16 +97,17 @@ class ResponseFold:
     def queue(self) -> list[Event]:
         """It waits for its turn, in the background."""
         self._response["status"] = "queued"
-        self._emit("response.created", response=self.response)
-        self._emit("response.queued", response=self.response)
+        self._tell("created")
+        self._tell("queued")
         return self._taken()
 
-    def start(self) -> list[Event]:
-        """The model is asked."""
+    def start(self, *, told: bool = True) -> list[Event]:
+        """The model is asked; with `told` false, nobody wants the events of what follows, and there are none."""
         self._response["status"] = "in_progress"
+        self._told = told
         if self._sequence_number == 0:
-            self._emit("response.created", response=self.response)
-        self._emit("response.in_progress", response=self.response)
+            self._tell("created")
+        self._tell("in_progress")
         return self._taken()
 
     def feed(self, chunk: Chunk) -> list[Event]:
@@ -200,7 +202,7 @@ class ResponseFold:
 
     def fail(self, failure: RequestError) -> list[Event]:
         """It cannot be finished, and `failure` says why."""
-        return self._end("failed", error={"code": _error_code(failure), "message": failure.message})
+        return self._end("failed", error=shown_error(failure))
 
     def cancel(self) -> list[Event]:
         """Somebody cancelled it: what is open closes. OpenAI has no event for the rest."""
@@ -296,24 +298,24 @@ class ResponseFold:
             self._open_item(item)
         self._part = part = TextPart(type, item.id, len(item.parts))
         item.parts.append(part)
-        self._emit_in_part(part, "response.content_part.added", part=part.shown())
+        if self._told:
+            self._emit_in_part(part, "response.content_part.added", part=part.shown())
         return part
 
     def _open_item(self, item: Item) -> None:
         self._close_item("completed")
         self._item = item
-        self._emit("response.output_item.added", output_index=len(self._output), item=item.shown("in_progress"))
+        if self._told:
+            self._emit("response.output_item.added", output_index=len(self._output), item=item.shown("in_progress"))
 
     def _close_part(self) -> None:
-        part = self._part
-        if part is None:
+        part, self._part = self._part, None
+        if part is None or not self._told:
             return
-        form = TEXT_FORMS[part.type]
-        shown = part.shown()
-        logprobs = {"logprobs": shown["logprobs"]} if part.type == "output_text" else {}
-        self._emit_in_part(part, f"{form.events}.done", **{form.field: part.text}, **logprobs)
+        form, shown = TEXT_FORMS[part.type], part.shown()
+        told = {name: shown[name] for name in (form.field, "logprobs") if name in shown}
+        self._emit_in_part(part, f"{form.events}.done", **told)
         self._emit_in_part(part, "response.content_part.done", part=shown)
-        self._part = None
 
     def _close_item(self, status: Status) -> None:
         self._close_part()
@@ -350,12 +352,13 @@ class ResponseFold:
         self._emit("response.output_item.done", output_index=call.output_index, item=shown)
 
     def _has_answer(self) -> bool:
-        items = [item["type"] for item in self._output] + ([] if self._item is None else [self._item.type])
-        return any(type not in _ON_THE_WAY for type in items)
+        if self._item is not None and self._item.type not in _ON_THE_WAY:
+            return True
+        return any(item["type"] not in _ON_THE_WAY for item in self._output)
 
     def _end(self, status: str, **fields: Any) -> list[Event]:
         self._settle(status, **fields)
-        self._emit(f"response.{status}", response=self.response)
+        self._tell(status)
         return self._taken()
 
     def _settle(self, status: str, **fields: Any) -> None:
@@ -368,6 +371,10 @@ class ResponseFold:
 
     # Events.
 
+    def _tell(self, status: str) -> None:
+        if self._told:
+            self._emit(f"response.{status}", response=self.response)
+
     def _emit_in_part(self, part: TextPart, type: str, /, **fields: Any) -> None:
         self._emit(type, item_id=part.item_id, output_index=len(self._output), content_index=part.index, **fields)
 
@@ -379,20 +386,14 @@ class ResponseFold:
         self._emit(type, item_id=call.id, output_index=call.output_index)
 
     def _emit(self, type: str, /, **fields: Any) -> None:
+        if not self._told:
+            return
         self._events.append({"type": type, "sequence_number": self._sequence_number, **fields})
         self._sequence_number += 1
 
     def _taken(self) -> list[Event]:
         events, self._events = self._events, []
         return events
-
-
-def _error_code(failure: RequestError) -> str:
-    """The failure by the names of OpenAI's `ResponseErrorCode`."""
-    if failure.status == 429:
-        return "rate_limit_exceeded"
-    is_ours = failure.status >= 500 or isinstance(failure, RemoteServerFailure)
-    return "server_error" if is_ours else "invalid_prompt"
 
 
 def _is_question(item: Item) -> bool:

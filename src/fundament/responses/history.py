@@ -56,6 +56,8 @@ def conversation_not_found(id: str) -> NotFound:
 
 def typed(items: Sequence[Json]) -> list[Item]:
     """Kept items as a chat is made of them; what was broken off in the middle says nothing to a model."""
+    if not items:
+        return []
     return parse_items([item for item in items if item.get("type") != "function_call" or _is_whole(item)])
 
 

@@ -67,10 +67,9 @@ class TextPart:
         return "".join(self.pieces)
 
     def shown(self) -> Json:
-        part: Json = {"type": self.type, TEXT_FORMS[self.type].field: self.text}
         if self.type == "output_text":
-            part |= {"annotations": [], "logprobs": list(self.logprobs)}
-        return part
+            return {"type": self.type, "text": self.text, "annotations": [], "logprobs": list(self.logprobs)}
+        return {"type": self.type, TEXT_FORMS[self.type].field: self.text}
 
 
 @dataclass(slots=True)
@@ -83,8 +82,12 @@ class TextItem:
 
     def shown(self, status: Status) -> Json:
         item: Json = {"id": self.id, "type": self.type, "status": status}
-        item |= {"role": "assistant"} if self.type == "message" else {"summary": []}
-        return item | {"content": [part.shown() for part in self.parts]}
+        if self.type == "message":
+            item["role"] = "assistant"
+        else:
+            item["summary"] = []
+        item["content"] = [part.shown() for part in self.parts]
+        return item
 
 
 @dataclass(slots=True)

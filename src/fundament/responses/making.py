@@ -144,7 +144,7 @@ class Making:
         Raises:
             RequestError: the model's server, or a tool's, failed.
         """
-        self.fold.start()
+        self.fold.start(told=False)
         if self._turns is not None:
             async for _ in self._turns.events():
                 pass

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from fundament.errors import RemoteServerFailure, RequestError
 from fundament.protocol.responses import ResponsesRequest, TextOptions
 from fundament.protocol.usage import Usage
 from fundament.responses.tools import shown_tools
@@ -41,7 +42,8 @@ def new_response(request: ResponsesRequest, *, id: str, created_at: int) -> Json
         response["conversation"] = {"id": request.conversation_id}
     if request.user is not None:
         response["user"] = request.user
-    return response | _generation(request)
+    response.update(_generation(request))
+    return response
 
 
 def shown_usage(usage: Usage) -> Json:
@@ -56,6 +58,17 @@ def shown_usage(usage: Usage) -> Json:
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.total_tokens,
     }
+
+
+def shown_error(failure: RequestError) -> Json:
+    """A failure by the names of OpenAI's `ResponseErrorCode`."""
+    if failure.status == 429:
+        code = "rate_limit_exceeded"
+    elif failure.status >= 500 or isinstance(failure, RemoteServerFailure):
+        code = "server_error"
+    else:
+        code = "invalid_prompt"
+    return {"code": code, "message": failure.message}
 
 
 def _generation(request: ResponsesRequest) -> Json:

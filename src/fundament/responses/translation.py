@@ -5,15 +5,16 @@ does no I/O.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from fundament.errors import InvalidRequest
 from fundament.protocol.chat import ResponseFormatText
-from fundament.protocol.responses import FormatJsonSchema, ReasoningOptions, ResponsesRequest, TextOptions
+from fundament.protocol.responses import FormatJsonSchema, ResponsesRequest
 from fundament.protocol.responses_items import Item
 from fundament.responses.items import Json
 from fundament.responses.messages import Chat
@@ -39,8 +40,7 @@ def chat_request(
     Raises:
         InvalidRequest: a parameter, a tool or a part that nobody behind a chat would read, by name.
     """
-    parameters = {name: value for name, value in _given(request) if value is not None}
-    passed = {TREATMENTS[name].chat: value for name, value in parameters.items() if _is_passed(name, value)}
+    passed = {TREATMENTS[name].chat: value for name, value in _given(request).items() if _is_passed(name, value)}
     return {
         **passed,
         "messages": _messages(request, history, answered),
@@ -82,17 +82,18 @@ def responses_param(chat_param: str, tools: Sequence[str] = ()) -> str:
     return chat_param
 
 
-def _given(request: ResponsesRequest) -> Iterator[tuple[str, Any]]:
-    for name, value in _fields(request):
-        yield name, value
-        if isinstance(value, ReasoningOptions | TextOptions):
-            for inner, option in _fields(value):
-                yield f"{name}.{inner}", option
+def _given(request: ResponsesRequest) -> Json:
+    """The parameters that the request names, those within others by their path."""
+    given = _named(request)
+    for name in ("reasoning", "text"):
+        if name in given:
+            given |= {f"{name}.{inner}": option for inner, option in _named(given[name]).items()}
+    return given
 
 
-def _fields(struct: Struct) -> Iterator[tuple[str, Any]]:
-    for name in struct.__struct_fields__:
-        yield name, getattr(struct, name)
+def _named(struct: Struct) -> Json:
+    """The fields of a struct that are not None."""
+    return {name: value for name, value in asdict(struct).items() if value is not None}
 
 
 def _is_passed(name: str, value: Any) -> bool:
@@ -133,8 +134,7 @@ def _response_format(request: ResponsesRequest) -> Json:
         return {}
     if not isinstance(format, FormatJsonSchema):
         return {"response_format": {"type": "json_object"}}
-    named = {name: value for name, value in _fields(format) if value is not None}
-    return {"response_format": {"type": "json_schema", "json_schema": named}}
+    return {"response_format": {"type": "json_schema", "json_schema": _named(format)}}
 
 
 def _tools(request: ResponsesRequest, functions: RemoteFunctions | None) -> Json:

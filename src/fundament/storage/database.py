@@ -9,13 +9,15 @@ when it begins (BEGIN IMMEDIATE), where SQLite waits up to 5 s for other process
 import asyncio
 import fcntl
 import functools
-from collections.abc import Callable, Coroutine, Generator
+import sqlite3
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import CoroutineType
 from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, event, inspect, text
+from sqlalchemy import ClauseElement, Connection, UpdateBase, event, inspect, text
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -54,6 +56,7 @@ def open_database(url: str) -> AsyncEngine:
             poolclass=AsyncAdaptedQueuePool,
             pool_size=1,
             max_overflow=0,
+            pool_reset_on_return=None,  # another step of its thread; all that begins here ends by itself
             hide_parameters=True,  # a digest or a prompt must not reach a log through an exception's text
         )
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
@@ -77,6 +80,53 @@ def reading(engine: AsyncEngine) -> AsyncEngine:
     return engine.execution_options(reads_only=True)
 
 
+Batch = Sequence[tuple[UpdateBase, Sequence[Mapping[str, Any]]]]
+"""Statements, each with the rows of parameters that it is executed for."""
+
+
+class BatchWriter:
+    """Writes batches of statements that give no rows, each batch in one transaction.
+
+    With SQLite that is one step of the driver's thread. SQLAlchemy takes one for each statement and two more for the
+    transaction, and a step costs as much as many rows: 80 us of CPU a row in groups of 8, not 36.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._compiled: dict[ClauseElement, str] = {}
+
+    async def write(self, batch: Batch) -> None:
+        """Raises `Unavailable`, and then nothing is written."""
+        with unavailable_on_failure():
+            if self._engine.dialect.name != "sqlite":
+                async with self._engine.begin() as connection:
+                    for statement, rows in batch:
+                        await connection.execute(statement, rows)
+                return
+            texts = [(self._text(statement), rows) for statement, rows in batch]
+            async with reading(self._engine).connect() as connection:
+                driver: Any = (await connection.get_raw_connection()).driver_connection
+                # aiosqlite has no public name for a step of one's own.
+                await driver._execute(_write_sqlite, driver._conn, texts)  # noqa: SLF001 - see above
+
+    def _text(self, statement: ClauseElement) -> str:
+        text = self._compiled.get(statement)
+        if text is None:
+            text = self._compiled[statement] = str(statement.compile(dialect=sqlite.dialect(paramstyle="named")))
+        return text
+
+
+def _write_sqlite(connection: sqlite3.Connection, batch: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for text, rows in batch:
+            connection.executemany(text, rows)
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.commit()
+
+
 def unbroken(call: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, "CoroutineType[Any, Any, T]"]:
     """Lets `call` run to its end also when its caller is cancelled, as happens when a client leaves.
 
@@ -95,7 +145,7 @@ def unavailable_on_failure() -> Generator[None]:
     """Turns every failure of a database into `Unavailable`. Its text holds no statement and no parameter."""
     try:
         yield
-    except (SQLAlchemyError, OSError) as error:
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise Unavailable(f"The database failed: {_cause(error)}") from error
 
 
@@ -114,7 +164,7 @@ def upgrade(url: str) -> None:
         raise ConfigError(f"storage.database: cannot be used: {_cause(error)}") from error
 
 
-def _cause(error: SQLAlchemyError | OSError) -> BaseException:
+def _cause(error: SQLAlchemyError | sqlite3.Error | OSError) -> BaseException:
     """What the driver said, without SQLAlchemy's account of the statement."""
     return error.orig if isinstance(error, DBAPIError) and error.orig else error
 

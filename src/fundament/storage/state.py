@@ -18,11 +18,11 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Double,
-    Executable,
     LargeBinary,
     RowMapping,
     Select,
     String,
+    UpdateBase,
     and_,
     bindparam,
     cast,
@@ -38,7 +38,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fundament.gateway.state import Conversation, Events, Json, Order, StoredResponse
-from fundament.storage.database import reading, unavailable_on_failure, unbroken
+from fundament.storage.database import BatchWriter, reading, unavailable_on_failure, unbroken
 from fundament.storage.group import GroupWriter
 from fundament.storage.tables import conversation_items, conversations, response_events, responses, runners
 
@@ -69,6 +69,7 @@ class StateRepository:
         self._postgresql = engine.dialect.name == "postgresql"
         self._insert = postgresql.insert if self._postgresql else sqlite.insert
         self._writer = GroupWriter(self._write)
+        self._batches = BatchWriter(engine)
         self._save = _saving(self._insert(responses))
         self._keep = _keeping(self._insert(response_events))
 
@@ -88,7 +89,7 @@ class StateRepository:
         change = update(responses).where(held).values(response=row["response"], runner=row["runner"])
         with unavailable_on_failure():
             async with self._engine.connect() as connection, connection.begin() as transaction:
-                await _append(connection, [_Change(row["owner"], row["conversation_id"], items=_item_rows(items))])
+                await _append(connection, _Change(row["owner"], row["conversation_id"], items=_item_rows(items)))
                 if not (await connection.execute(change)).rowcount:
                     await transaction.rollback()
                     return False
@@ -126,7 +127,7 @@ class StateRepository:
         }
         async with self._changing() as connection:
             await connection.execute(insert(conversations).values(row))
-            await _append(connection, [_Change(row["owner"], row["id"], items=_item_rows(items))])
+            await _append(connection, _Change(row["owner"], row["id"], items=_item_rows(items)))
 
     @unbroken
     async def find_conversation(self, owner: str, id: str) -> Conversation | None:
@@ -154,7 +155,7 @@ class StateRepository:
         async with self._changing() as connection:
             if (await connection.execute(known)).one_or_none() is None:
                 return False
-            await _append(connection, [_Change(_text(owner), _text(conversation_id), items=_item_rows(items))])
+            await _append(connection, _Change(_text(owner), _text(conversation_id), items=_item_rows(items)))
             return True
 
     @unbroken
@@ -273,12 +274,12 @@ class StateRepository:
     async def _write(self, changes: Sequence[_Change]) -> None:
         rows = [change.response for change in changes if change.response]
         events = [event for change in changes for event in change.events]
-        async with self._changing() as connection:
-            await _append(connection, changes)
-            if rows:
-                await connection.execute(self._save, sorted(rows, key=lambda row: row["id"]))
-            if events:
-                await connection.execute(self._keep, sorted(events, key=lambda row: (row["of"], row["number"])))
+        batch = _appending(changes)
+        if rows:
+            batch.append((self._save, sorted(rows, key=lambda row: row["id"])))
+        if events:
+            batch.append((self._keep, sorted(events, key=lambda row: (row["of"], row["number"]))))
+        await self._batches.write(batch)
 
     def _now(self) -> ColumnElement[float]:
         """Unix seconds: by the database's clock where many machines share it."""
@@ -342,7 +343,7 @@ def _stored(row: RowMapping) -> StoredResponse:
     )
 
 
-def _saving(save: postgresql.Insert | sqlite.Insert) -> Executable:
+def _saving(save: postgresql.Insert | sqlite.Insert) -> UpdateBase:
     fixed = {"id", "owner", "created_at"}
     return save.on_conflict_do_update(
         index_elements=[responses.c.id],
@@ -351,21 +352,26 @@ def _saving(save: postgresql.Insert | sqlite.Insert) -> Executable:
     )
 
 
-def _keeping(keep: postgresql.Insert | sqlite.Insert) -> Executable:
+def _keeping(keep: postgresql.Insert | sqlite.Insert) -> UpdateBase:
     # The lock holds off a deletion until the transaction's end, so that no event stays without its response.
     kept = select(responses.c.id, bindparam("number", type_=BigInteger), bindparam("sent", type_=LargeBinary))
     there = kept.where(responses.c.id == bindparam("of")).with_for_update(read=True, key_share=True)
     return keep.from_select(["response_id", "sequence_number", "event"], there).on_conflict_do_nothing()
 
 
-async def _append(connection: AsyncConnection, changes: Sequence[_Change]) -> None:
+async def _append(connection: AsyncConnection, change: _Change) -> None:
+    for statement, rows in _appending([change]):
+        await connection.execute(statement, rows)
+
+
+def _appending(changes: Sequence[_Change]) -> list[tuple[UpdateBase, list[Row]]]:
     """Appends items to conversations in two statements, however many there are; those that exist for their owner."""
     places: dict[tuple[str, str], list[Row]] = {}
     for change in changes:
         if change.conversation_id is not None and change.items:
             places.setdefault((change.conversation_id, change.owner), []).extend(change.items)
     if not places:
-        return
+        return []
     # The first statement locks the conversations and reserves positions at their ends; the second fills these.
     reserved = [{"within": id, "of": owner, "count": len(items)} for (id, owner), items in sorted(places.items())]
     filled = [
@@ -373,19 +379,19 @@ async def _append(connection: AsyncConnection, changes: Sequence[_Change]) -> No
         for (id, owner), items in places.items()
         for index, item in enumerate(items)
     ]
-    theirs = and_(conversations.c.id == bindparam("within"), conversations.c.owner == bindparam("of"))
-    length = conversations.c.next_position
-    await connection.execute(
-        update(conversations).where(theirs).values(next_position=length + bindparam("count")), reserved
-    )
-    item = select(
-        conversations.c.id,
-        length - bindparam("back", type_=BigInteger),
-        bindparam("its_id", type_=String),
-        bindparam("json", type_=LargeBinary),
-    )
-    columns = ["conversation_id", "position", "item_id", "item"]
-    await connection.execute(insert(conversation_items).from_select(columns, item.where(theirs)), filled)
+    return [(_RESERVE, reserved), (_FILL, filled)]
+
+
+_THEIRS = and_(conversations.c.id == bindparam("within"), conversations.c.owner == bindparam("of"))
+_LENGTH = conversations.c.next_position
+_RESERVE = update(conversations).where(_THEIRS).values(next_position=_LENGTH + bindparam("count"))
+_ITEM = select(
+    conversations.c.id,
+    _LENGTH - bindparam("back", type_=BigInteger),
+    bindparam("its_id", type_=String),
+    bindparam("json", type_=LargeBinary),
+)
+_FILL = insert(conversation_items).from_select(["conversation_id", "position", "item_id", "item"], _ITEM.where(_THEIRS))
 
 
 def _history(owner: str, id: str) -> Select[Any]:
