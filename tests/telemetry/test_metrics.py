@@ -77,8 +77,9 @@ def test_a_bound_belongs_to_its_bucket_and_what_is_above_all_is_counted(counting
     ("changes", "first_tokens", "per_token", "durations"),
     [
         ({}, 0, 0, 1),
-        ({"first_byte_ms": 1.0, "output_tokens": 1}, 1, 0, 1),
-        ({"first_byte_ms": 1.0, "outcome": "cancelled"}, 1, 0, 0),
+        ({"first_byte_ms": 1.0}, 0, 0, 1),
+        ({"stream": True, "first_byte_ms": 1.0, "output_tokens": 1}, 1, 0, 1),
+        ({"stream": True, "first_byte_ms": 1.0, "outcome": "cancelled"}, 1, 0, 0),
         ({"outcome": "failed"}, 0, 0, 0),
     ],
 )

@@ -111,7 +111,7 @@ class Metrics:
         if record.reasoning_tokens:
             cells[of.reasoning_tokens] += record.reasoning_tokens
         duration_s = record.duration_ms / 1000
-        if record.first_byte_ms is not None:
+        if record.stream and record.first_byte_ms is not None:
             first_s = record.first_byte_ms / 1000
             _observe(cells, of.first_token, _TO_FIRST_TOKEN_S, first_s)
             if record.output_tokens > 1 and record.outcome == "completed":
