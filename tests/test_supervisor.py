@@ -97,9 +97,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+class Told:
+    """Who runs, as the supervisor says."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, int | None]] = []
+
+    def started(self, name: str, pid: int) -> None:
+        self.said.append((name, pid))
+
+    def ended(self, name: str) -> None:
+        self.said.append((name, None))
+
+
 @asynccontextmanager
-async def supervised(*children: Child) -> AsyncIterator[Supervisor]:
-    supervisor = Supervisor([child.program for child in children])
+async def supervised(*children: Child, recorder: Told | None = None) -> AsyncIterator[Supervisor]:
+    supervisor = Supervisor([child.program for child in children], recorder)
     supervisor.start()
     try:
         await eventually(lambda: all(child.pids for child in children))
@@ -119,6 +132,15 @@ async def test_a_child_that_is_killed_is_replaced_and_its_end_is_logged(folder: 
             assert len(neighbour.pids) == 1
     [log] = [log for log in logs if log["event"] == "process_ended"]
     assert (log["process"], log["pid"], log["status"]) == ("child", child.pids[0], -signal.SIGKILL)
+
+
+async def test_it_tells_which_process_runs(folder: Path) -> None:
+    child, told = Child(folder, "child", "wait"), Told()
+    async with supervised(child, recorder=told):
+        assert told.said == [("child", child.pids[0])]
+        os.kill(child.pids[0], signal.SIGKILL)
+        await eventually(lambda: len(child.pids) == 2)
+        assert told.said == [("child", child.pids[0]), ("child", None), ("child", child.pids[1])]
 
 
 async def test_a_child_that_keeps_dying_is_started_less_and_less_often(

@@ -24,6 +24,7 @@ from fundament.settings import (
     PlanConfig,
     ServerConfig,
     StorageConfig,
+    TelemetryConfig,
     ToolsConfig,
 )
 
@@ -113,6 +114,7 @@ def _variables() -> dict[str, tuple[str, type]]:
             ("tools", ToolsConfig),
             ("billing", BillingConfig),
             ("admin", AdminConfig),
+            ("telemetry", TelemetryConfig),
         )
         for field in msgspec.structs.fields(struct)
     }

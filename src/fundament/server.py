@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 from types import FrameType
 from typing import Any
@@ -50,6 +51,8 @@ from fundament.storage.spending import Spending
 from fundament.storage.state import StateRepository
 from fundament.storage.usage import UsageRepository
 from fundament.telemetry.logs import configure_logging
+from fundament.telemetry.metrics import LineCells
+from fundament.telemetry.worker import WorkerTelemetry
 
 KEEP_ALIVE_S = 75
 LAST_WORDS_S = 1.0  # for error frames to streams that outlive the grace period
@@ -74,8 +77,13 @@ class LocalModel(Struct, frozen=True, kw_only=True):
 
 
 class WorkerInstructions(Struct, kw_only=True):
+    """What a worker is told. `position` counts the workers from 0; `processes` names all of the supervisor's."""
+
     config: Config
     listener_fd: int
+    metrics_fd: int
+    position: int
+    processes: list[str]
     started_at: int
     local_models: dict[str, LocalModel]
 
@@ -89,17 +97,31 @@ async def serve(instructions: WorkerInstructions) -> None:
     await keys.refresh()
     journal = UsageJournal(config.journal_dir)
     outbox = Outbox(first=journal.flush)
-    upstreams = {model.id: _upstream(model, instructions.local_models.get(model.id), outbox) for model in config.models}
+    telemetry = WorkerTelemetry(
+        config,
+        descriptor=instructions.metrics_fd,
+        position=instructions.position,
+        processes=instructions.processes,
+    )
+    upstreams = {
+        model.id: _upstream(model, instructions.local_models.get(model.id), outbox, telemetry.metrics.line(model.id))
+        for model in config.models
+    }
     catalogue = Catalogue([_catalogue_model(model, instructions) for model in config.models])
     store = StateRepository(database)
-    meter = Meter(journal)
+    meter = Meter(journal, telemetry.recorders, tracing=config.telemetry.otlp_endpoint is not None)
     background = Background(store, catalogue, meter)
     retention = Retention(store, config.storage.responses_days)
-    ledger, counters = UsageRepository(database), counters_of(config)
+    ledger, counters = UsageRepository(database), counters_of(config, telemetry.metrics.store_down)
     desk = Desk(
         admission=Admission(keys, catalogue, config.plans, last_used),
         upstreams=upstreams,
-        limiter=Limiter(config.plans, counters, spent=Spending(ledger, config.journal_dir).nanos),
+        limiter=Limiter(
+            config.plans,
+            counters,
+            spent=Spending(ledger, config.journal_dir).nanos,
+            refused=telemetry.metrics.refused,
+        ),
         meter=meter,
         store=store,
         background=background,
@@ -108,7 +130,7 @@ async def serve(instructions: WorkerInstructions) -> None:
         max_body_bytes=config.server.max_body_bytes,
         allow_private_addresses=config.tools.allow_private_addresses,
     )
-    app = build_app(desk, cors_origins=config.server.cors_origins)
+    app = build_app(desk, telemetry, cors_origins=config.server.cors_origins)
     certificates = _certificates(config.server)
     server = Server(
         uvicorn.Config(
@@ -150,19 +172,20 @@ async def serve(instructions: WorkerInstructions) -> None:
             upstream.client.close()
         journal.close()
         await database.dispose()
+        telemetry.close()
 
 
 def _remain(number: int, frame: FrameType | None) -> None:
     """A signal handler that lets the process go on."""
 
 
-def counters_of(config: Config) -> CountersInUse:
-    """Counters as right as the configuration lets them be."""
+def counters_of(config: Config, told: Callable[[bool], None]) -> CountersInUse:
+    """Counters as right as the configuration lets them be; `told` whether their server is away."""
     storage = config.storage
     if storage.counters != "memory":
         from fundament.storage.redis_counters import RedisCounters  # noqa: PLC0415 - the client costs 0.1 s and 15 MB
 
-        return RedisCounters(storage.counters, allow=storage.on_counters_failure == "allow")
+        return RedisCounters(storage.counters, allow=storage.on_counters_failure == "allow", told=told)
     return MemoryCounters() if config.server.workers == 1 else UnsharedCounters()
 
 
@@ -172,7 +195,7 @@ def _certificates(server: ServerConfig) -> Certificates | None:
     return Certificates(server.tls_certificate, server.tls_key)
 
 
-def _upstream(model: ModelConfig, local: LocalModel | None, outbox: Outbox) -> Upstream:
+def _upstream(model: ModelConfig, local: LocalModel | None, outbox: Outbox, line: LineCells) -> Upstream:
     if local is not None:
         client = Client(
             f"http://127.0.0.1:{local.port}",
@@ -182,7 +205,7 @@ def _upstream(model: ModelConfig, local: LocalModel | None, outbox: Outbox) -> U
             idle_timeout_s=ENGINE_SILENCE_S,
             outbox=outbox,
         )
-        gate = Gate(model.slots, model.queue)
+        gate = Gate(model.slots, model.queue, line)
         return Upstream(
             client=client,
             profile=replace(EMBEDDED, native_tools=local.native_tools, thinks=local.thinks, middle=local.middle_tokens),
@@ -201,7 +224,7 @@ def _upstream(model: ModelConfig, local: LocalModel | None, outbox: Outbox) -> U
         idle_timeout_s=remote.idle_timeout_s,
         outbox=outbox,
     )
-    gate = Gate(remote.max_in_flight, remote.queue)
+    gate = Gate(remote.max_in_flight, remote.queue, line)
     profile = PROFILES[remote.profile]
     if remote.media_urls:
         profile = replace(profile, media_urls=True)

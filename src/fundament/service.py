@@ -31,6 +31,9 @@ from fundament.settings import DEFAULT_CONTEXT_TOKENS, Config, ModelConfig
 from fundament.storage.contracts import ContractRepository
 from fundament.storage.database import open_database, require_tables, upgrade
 from fundament.supervisor import Program
+from fundament.telemetry.cells import regions, shared_memory
+from fundament.telemetry.processes import SUPERVISOR, ProcessBoard
+from fundament.telemetry.worker import layouts
 
 LISTEN_BACKLOG = 2048
 SHORTEST_ADMIN_KEY = 16  # characters: nobody guesses as many that were drawn by chance
@@ -38,13 +41,16 @@ _SENDABLE = re.compile(r"[!-~]+")  # a line end would begin another header
 
 
 class Service:
-    """A prepared service: its programs, and the sockets that they listen on.
+    """A prepared service: its programs, the sockets that they listen on, and where their metrics are.
 
     The sockets are held here, too, so that what a dead worker had not yet accepted waits for the next one.
     """
 
-    def __init__(self, programs: list[Program], sockets: list[socket.socket], lock: TextIO) -> None:
+    def __init__(
+        self, programs: list[Program], sockets: list[socket.socket], processes: ProcessBoard, lock: TextIO
+    ) -> None:
         self.programs = programs
+        self.processes = processes
         self.port: int = sockets[0].getsockname()[1]
         self._sockets = sockets
         self._lock = lock  # held as long as this object lives
@@ -84,29 +90,38 @@ def prepare(config: Config, environ: Mapping[str, str] = os.environ, *, migrate:
         engines.append(_engine(config, model, path, local_models[model.id], template))
     _write_engines(config.data_dir / "run" / "engines.json", local_models)
     sockets = _listen(config)
+    names = [program.name for program in engines] + [f"worker-{position}" for position in range(1, len(sockets) + 1)]
+    names += ["ledger", *(["admin"] if config.admin.port else [])]
+    regions_wanted = layouts(config, names)
+    metrics_fd = shared_memory(regions_wanted)
     workers = [
         Program(
-            name=f"worker-{position}",
+            name=names[len(engines) + position],
             module="fundament.server",
             instructions=msgspec.json.encode(
                 WorkerInstructions(
                     config=config,
                     listener_fd=listener.fileno(),
+                    metrics_fd=metrics_fd,
+                    position=position,
+                    processes=names,
                     started_at=int(time.time()),
                     local_models=local_models,
                 )
             ),
-            fds=(listener.fileno(),),
+            fds=(listener.fileno(), metrics_fd),
             drains=True,
         )
-        for position, listener in enumerate(sockets, 1)
+        for position, listener in enumerate(sockets)
     ]
     ledger = Program(name="ledger", module="fundament.ledger", instructions=msgspec.json.encode(config), drains=True)
     programs = [*engines, *workers, ledger]
     if config.admin.port:
         sockets.append(_listen_admin(config))
         programs.append(_admin(config, sockets[-1], local_models))
-    return Service(programs, sockets, lock)
+    processes = ProcessBoard(names, regions(metrics_fd, regions_wanted)[0])
+    processes.started(SUPERVISOR, os.getpid())
+    return Service(programs, sockets, processes, lock)
 
 
 def _require_upstream_keys(config: Config, environ: Mapping[str, str]) -> None:

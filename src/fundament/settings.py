@@ -135,6 +135,18 @@ class ToolsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     allow_private_addresses: bool = False
 
 
+class TelemetryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the service tells about itself; `otlp_endpoint` None sends no traces."""
+
+    metrics: bool = True
+    access_log: bool = False
+    otlp_endpoint: BaseUrl | None = None
+
+    def __post_init__(self) -> None:
+        if self.otlp_endpoint is not None:
+            msgspec.structs.force_setattr(self, "otlp_endpoint", self.otlp_endpoint.rstrip("/"))
+
+
 class UpstreamConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A server that speaks OpenAI; `base_url` ends without a slash, `model` None means the catalogue's id."""
 
@@ -261,6 +273,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tools: ToolsConfig = ToolsConfig()
     billing: BillingConfig = BillingConfig()
     admin: AdminConfig = AdminConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
     models: Annotated[
         tuple[ModelConfig, ...], Meta(min_length=1, description="a list of at least one model, [[models]]")
     ] = (DEFAULT_MODEL,)

@@ -10,7 +10,7 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -33,11 +33,20 @@ class Program:
     drains: bool = False
 
 
-class Supervisor:
-    """Runs programs until `stop`."""
+class ProcessRecorder(Protocol):
+    """Who is told which programs run."""
 
-    def __init__(self, programs: Sequence[Program]) -> None:
+    def started(self, name: str, pid: int) -> None: ...
+
+    def ended(self, name: str) -> None: ...
+
+
+class Supervisor:
+    """Runs programs until `stop`, and tells `recorder` of them."""
+
+    def __init__(self, programs: Sequence[Program], recorder: ProcessRecorder | None = None) -> None:
         self._programs = programs
+        self._recorder = recorder
         self._processes: dict[str, Process] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._stopping = False
@@ -83,7 +92,12 @@ class Supervisor:
             process = await self._spawn(program)
         except OSError as error:  # no process or no descriptor is to be had; later, perhaps
             return {"error": str(error)}
-        return {"pid": process.pid, "status": await process.wait()}
+        if self._recorder is not None:
+            self._recorder.started(program.name, process.pid)
+        status = await process.wait()
+        if self._recorder is not None:
+            self._recorder.ended(program.name)
+        return {"pid": process.pid, "status": status}
 
     async def _spawn(self, program: Program) -> Process:
         process = await asyncio.create_subprocess_exec(

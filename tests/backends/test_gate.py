@@ -185,3 +185,36 @@ async def test_a_thousand_visitors_that_may_give_up_at_any_moment_lose_no_place(
     await asyncio.gather(*(perhaps(visit) for _ in range(1000)))
     assert most == 4
     assert (gate.free, gate.waiting, inside) == (4, 0, 0)
+
+
+class Told:
+    """What a gate says of its line."""
+
+    def __init__(self) -> None:
+        self.lengths: list[int] = []
+        self.times: list[float] = []
+
+    def waiting(self, count: int) -> None:
+        self.lengths.append(count)
+
+    def waited(self, seconds: float) -> None:
+        self.times.append(seconds)
+
+
+async def test_it_tells_how_long_the_line_is_and_how_long_each_stood_in_it() -> None:
+    told = Told()
+    gate = Gate(1, 5, told)
+    await gate.enter()
+    assert (told.lengths, told.times) == ([], [0.0])
+    second, third = asyncio.create_task(gate.enter()), asyncio.create_task(gate.enter())
+    await settled()
+    assert told.lengths == [1, 2]
+    await asyncio.sleep(0.02)
+    gate.leave()
+    await second
+    assert told.lengths[-1] == 1
+    assert 0.01 < told.times[-1] < 5
+    third.cancel()
+    await asyncio.wait([third])
+    assert told.lengths[-1] == 0
+    assert len(told.times) == 2, "one who gave up was not let in"

@@ -10,6 +10,7 @@ from accounts import KEY
 from fundament.gateway.catalogue import CatalogueModel
 from fundament.gateway.meter import Meter, Metering, UsageRecord
 from fundament.gateway.prices import Price
+from fundament.gateway.trace import Trace, continued
 from fundament.protocol.usage import CompletionDetails, PromptDetails, Usage
 
 PRICE = Price(input=150, cached_input=75, output=600)
@@ -95,3 +96,56 @@ def test_what_follows_the_first_outcome_changes_nothing() -> None:
 def test_a_usage_with_less_than_openais_fields_is_a_usage(usage: bytes) -> None:
     decoded = msgspec.json.decode(usage, type=Usage)
     assert (decoded.cached_tokens, decoded.reasoning_tokens) == (0, 0)
+
+
+@pytest.mark.parametrize(("begun_before", "status"), [(False, 502), (True, 200)])
+def test_a_failure_has_its_status_unless_the_answer_had_begun(begun_before: bool, status: int) -> None:
+    lines = Lines()
+    metering = begun(lines)
+    if begun_before:
+        metering.first_byte()
+    metering.settle("failed", None, "upstream_error", status=502)
+    assert only(lines).status == status
+
+
+def test_an_answer_begins_once() -> None:
+    metering = begun(Lines())
+    metering.first_byte()
+    first = metering.record.first_byte_ms
+    time.sleep(0.005)
+    metering.first_byte()
+    assert metering.record.first_byte_ms == first
+
+
+class Told:
+    """A recorder that remembers."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, UsageRecord, Trace | None]] = []
+
+    def begun(self, record: UsageRecord) -> None:
+        self.said.append(("begun", record, None))
+
+    def settled(self, record: UsageRecord, trace: Trace | None) -> None:
+        self.said.append(("settled", record, trace))
+
+
+def test_recorders_are_told_of_the_beginning_and_once_of_the_end() -> None:
+    lines, told = Lines(), Told()
+    trace = continued([])
+    metering = Meter(lines, [told]).begin(
+        request_id="req_1", key=KEY, endpoint="chat", model=MODEL, asked_model="alias", stream=True, trace=trace
+    )
+    assert [word for word, _, _ in told.said] == ["begun"]
+    metering.settle("completed", USAGE)
+    metering.settle("failed", None)
+    assert told.said == [("begun", metering.record, None), ("settled", metering.record, trace)]
+    assert (metering.record.outcome, metering.record.output_tokens) == ("completed", 5)
+
+
+def test_nobody_traces_unless_told_to() -> None:
+    headers = [(b"traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")]
+    assert Meter(Lines()).trace(headers) is None
+    trace = Meter(Lines(), tracing=True).trace(headers)
+    assert trace is not None
+    assert trace.parent_id == "b7ad6b7169203331"

@@ -22,6 +22,7 @@ from fundament.api.desk import Desk
 from fundament.api.docs import docs
 from fundament.api.edge import Edge
 from fundament.api.health import Live, Ready
+from fundament.api.metrics import Metrics
 from fundament.api.models import ListModels, RetrieveModel
 from fundament.api.openapi import openapi
 from fundament.api.requests import Methods
@@ -35,12 +36,16 @@ from fundament.api.responses import (
 from fundament.api.responses_socket import ResponsesSocket
 from fundament.api.routes import Routes
 from fundament.api.usage import ReportUsage
+from fundament.telemetry.worker import WorkerTelemetry
 
 BASES = ("/v2", "/v1")  # the same API on both
 
 
-def build_app(desk: Desk, *, cors_origins: Sequence[str] = ()) -> ASGIApp:
-    """The service as an ASGI application, to which pages of `cors_origins` may talk ("*": of any)."""
+def build_app(desk: Desk, telemetry: WorkerTelemetry, *, cors_origins: Sequence[str] = ()) -> ASGIApp:
+    """The service as an ASGI application; `telemetry` is told of every HTTP request.
+
+    Pages of `cors_origins` may talk to it ("*": any page).
+    """
     admission, upstreams = desk.admission, desk.upstreams
     generation = (admission, upstreams, desk.limiter, desk.meter)
     endpoints: dict[str, ASGIApp] = {
@@ -64,8 +69,12 @@ def build_app(desk: Desk, *, cors_origins: Sequence[str] = ()) -> ASGIApp:
     }
     served = {base + path: endpoint for path, endpoint in endpoints.items() for base in BASES}
     served |= {"/health/live": Methods(GET=Live()), "/health/ready": Methods(GET=Ready(upstreams))}
+    if telemetry.render is not None:
+        served["/metrics"] = Methods(GET=Metrics(telemetry.render))
     reference = {"/openapi.json": openapi(admission.catalogue.models), **docs()}
     served |= {path: Methods(GET=endpoint) for path, endpoint in reference.items()}
     socket = ResponsesSocket(desk)
-    app = Edge(Routes(served), {f"{base}/responses": socket for base in BASES})
+    sockets = {f"{base}/responses": socket for base in BASES}
+    log = None if telemetry.access_log is None else telemetry.access_log.answered
+    app = Edge(Routes(served), sockets, count=telemetry.metrics.answered, log=log)
     return cross_origin(app, cors_origins) if cors_origins else app

@@ -65,7 +65,11 @@ class CompactConversation:
         except ClientLeft:
             return
         most_tokens = desk.admission.catalogue.find(wanted.model).max_output_tokens
-        creation = await begin(desk, key, summary_request(wanted, most_tokens), scope["request_id"], body=None)
+        trace = desk.meter.trace(scope["headers"])
+        creation = await begin(
+            desk, key, summary_request(wanted, most_tokens), scope["request_id"], body=None, trace=trace
+        )
+        scope["metered"] = True
         scope["connection"].tell(creation.limit_lines)
         response = await creation.whole(ClientWatch(scope["connection"]))
         if response is None:

@@ -16,8 +16,9 @@ from fundament.api.streaming import stopping
 from fundament.errors import RequestError
 from fundament.gateway.catalogue import refuse_too_much_output
 from fundament.gateway.keys import KeyRecord
-from fundament.gateway.meter import Metering, Outcome
+from fundament.gateway.meter import CLIENT_LEFT, Metering, Outcome
 from fundament.gateway.state import StoredResponse
+from fundament.gateway.trace import Trace
 from fundament.protocol.responses import ResponsesRequest
 from fundament.responses.background import conversation_items
 from fundament.responses.fold import Event
@@ -57,6 +58,7 @@ async def begin(
     request_id: str,
     *,
     body: Json | None,
+    trace: Trace | None,
     memory: "Memory | None" = None,
 ) -> "Creation":
     """Admits a request and finds what came before it.
@@ -85,11 +87,29 @@ async def begin(
     if body is not None and is_native:
         reasons = goes_on and (upstream.reasons or request.reasoning is not None)
         making = NativeMaking(
-            request, body, history, input, upstream, id=id, created_at=created_at, new_id=new_id, reasons=reasons
+            request,
+            body,
+            history,
+            input,
+            upstream,
+            id=id,
+            created_at=created_at,
+            new_id=new_id,
+            reasons=reasons,
+            traceparent=trace and trace.traceparent,
         )
     else:
         private = desk.allow_private_addresses
-        making = Making(request, history, upstream, id=id, created_at=created_at, new_id=new_id, allow_private=private)
+        making = Making(
+            request,
+            history,
+            upstream,
+            id=id,
+            created_at=created_at,
+            new_id=new_id,
+            allow_private=private,
+            traceparent=trace and trace.traceparent,
+        )
     stored = StoredResponse(
         id=id,
         owner=key.contract.id,
@@ -108,6 +128,7 @@ async def begin(
         asked_model=request.model,
         stream=bool(request.stream),
         held=held,
+        trace=trace,
     )
     limit_lines = b"" if held is None else held.header_lines()
     return Creation(desk, request, history, stored, making, metering, new_id, limit_lines)
@@ -184,7 +205,8 @@ class Creation(Struct, frozen=True):
             try:
                 async for events in self.making.events():
                     number = events[-1]["sequence_number"]
-                    self.metering.first_byte()
+                    if events[-1]["type"] != "response.in_progress":  # which is said before the model says anything
+                        self.metering.first_byte()
                     if self.making.ended:
                         await self._keep()
                         self.settle(None)
@@ -214,13 +236,13 @@ class Creation(Struct, frozen=True):
         self.settle(None)
         await listener.tell(events)
 
-    def settle(self, failure: RequestError | None) -> None:
+    def settle(self, failure: RequestError | None, *, http_status: int = 200) -> None:
         """Writes the usage record of a response that has ended, by how it ended."""
         status = self.making.fold.status
         if failure is not None or status == "failed":
             error: dict[str, Any] = self.making.fold.response.get("error") or {}
             code = failure.code if failure is not None else error.get("code")
-            self.metering.settle("failed", self.making.usage, code)
+            self.metering.settle("failed", self.making.usage, code, status=http_status)
         else:
             self.metering.settle("cancelled" if status == "cancelled" else "completed", self.making.usage)
 
@@ -229,19 +251,21 @@ class Creation(Struct, frozen=True):
         """However it ends, it is settled and the model's server is let go; the client's leaving is no failure."""
         outcome: Outcome = "cancelled"
         error_code: str | None = None
+        status = CLIENT_LEFT
         try:
             yield
         except RequestError as failure:
-            outcome, error_code = "failed", failure.code
+            outcome, error_code, status = "failed", failure.code, failure.status
             raise
         except asyncio.CancelledError:
             if not watch.left:
-                outcome, error_code = "failed", "service_stopping"
-                raise stopping() from None
+                ending = stopping()
+                outcome, error_code, status = "failed", ending.code, ending.status
+                raise ending from None
         finally:
             watch.stop()
             await self.making.close()
-            self.metering.settle(outcome, self.making.usage, error_code)
+            self.metering.settle(outcome, self.making.usage, error_code, status=status)
 
     async def _keep(self) -> None:
         """Keeps the response before its end is told: who has read it may go on from it, also at another process."""

@@ -5,7 +5,7 @@ It knows ASGI and the error tree; it does not know which routes exist.
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -14,6 +14,8 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fundament.errors import MethodNotAllowed, NotFound, RateLimited, RequestError, ServerFailure
+from fundament.gateway.meter import CLIENT_LEFT
+from fundament.telemetry.exchange import Exchange
 
 Headers = Sequence[tuple[bytes, bytes]]
 _FAULT = "The server had an error while processing your request. Please retry."
@@ -59,12 +61,26 @@ def new_request_id() -> str:
 class Edge:
     """Wraps the routes. `scope["request_id"]` is the id that the answer carries as `x-request-id`.
 
-    `sockets` are the endpoints of WebSockets, by path.
+    An endpoint sets `scope["metered"]` when the meter knows of its request.
+
+    Args:
+        sockets: the endpoints of WebSockets, by path.
+        count: told the status of every HTTP request that ended; 499 where the client left before its answer.
+        log: told of every HTTP request of which the meter does not know.
     """
 
-    def __init__(self, app: ASGIApp, sockets: Mapping[str, ASGIApp] = MappingProxyType({})) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        sockets: Mapping[str, ASGIApp] = MappingProxyType({}),
+        *,
+        count: Callable[[int], None] | None = None,
+        log: Callable[[Exchange], None] | None = None,
+    ) -> None:
         self._app = app
         self._sockets = sockets
+        self._count = count
+        self._log_exchange = log
         self._log: Any = structlog.get_logger("fundament.api")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,28 +89,45 @@ class Edge:
                 await self._connect(scope, receive, send)
             return
         request_id = scope["request_id"] = new_request_id()
-        started = False
+        began = time.perf_counter()
+        status: int | None = None
 
         async def send_with_id(message: Message) -> None:
-            nonlocal started
-            if not started and message["type"] == "http.response.start":
-                started = True
+            nonlocal status
+            if status is None and message["type"] == "http.response.start":
+                status = message["status"]
                 message["headers"].append((b"x-request-id", request_id.encode()))
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_id)
         except RequestError as failure:
-            if started:
+            if status is not None:
                 raise
             self._note(scope, failure)
             await send_json(send_with_id, error_body(failure), status=failure.status, headers=error_headers(failure))
         except Exception:  # the edge: whatever it is, the client gets an answer and the operator a traceback
             self._log.exception("request_failed", request_id=request_id, path=scope["path"])
-            if started:
+            if status is not None:
                 raise
             failure = ServerFailure(_FAULT)
             await send_json(send_with_id, error_body(failure), status=failure.status)
+        finally:
+            self._tell(scope, CLIENT_LEFT if status is None else status, began)
+
+    def _tell(self, scope: Scope, status: int, began: float) -> None:
+        if self._count is not None:
+            self._count(status)
+        if self._log_exchange is not None and "metered" not in scope:
+            self._log_exchange(
+                Exchange(
+                    request_id=scope["request_id"],
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=status,
+                    duration_ms=round((time.perf_counter() - began) * 1000, 2),
+                )
+            )
 
     async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A WebSocket: what is raised before it is accepted is an HTTP answer to the handshake."""

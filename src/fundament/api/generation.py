@@ -21,7 +21,8 @@ from fundament.errors import RequestError
 from fundament.gateway.admission import Admission
 from fundament.gateway.catalogue import CatalogueModel
 from fundament.gateway.limits import Limiter
-from fundament.gateway.meter import Meter, Metering, Outcome
+from fundament.gateway.meter import CLIENT_LEFT, Meter, Metering, Outcome
+from fundament.gateway.trace import Trace
 from fundament.protocol.chat import ChatRequest
 from fundament.protocol.completions import CompletionRequest
 
@@ -80,7 +81,8 @@ class Generation(ABC, Generic[RequestT]):
         model = self._admission.admit(key, request.model)
         self.check(model, request)
         request_id: str = scope["request_id"]
-        call = self._call(request_id, body, request)
+        trace = self._meter.trace(scope["headers"])
+        call = self._call(request_id, body, request, trace)
         held = await self._limiter.reserve(
             key.contract,
             model,
@@ -99,13 +101,16 @@ class Generation(ABC, Generic[RequestT]):
             asked_model=call.model,
             stream=call.stream,
             held=held,
+            trace=trace,
         )
+        scope["metered"] = True
         await self._serve(self._upstreams[model.id], call, ClientWatch(scope["connection"]), send, metering)
 
     async def _serve(self, upstream: Upstream, call: Call, watch: ClientWatch, send: Send, metering: Metering) -> None:
         answer: Answer | None = None
         outcome: Outcome = "cancelled"
         error_code: str | None = None
+        status = CLIENT_LEFT
         try:
             answer = await upstream.open(call)
             if call.stream:
@@ -116,19 +121,20 @@ class Generation(ABC, Generic[RequestT]):
                 metering.settle("completed", answer.usage)
                 await send_json(send, body)
         except RequestError as failure:
-            outcome, error_code = "failed", failure.code
+            outcome, error_code, status = "failed", failure.code, failure.status
             raise
         except asyncio.CancelledError:
             if not watch.left:
-                outcome, error_code = "failed", "service_stopping"
-                raise stopping() from None
+                ending = stopping()
+                outcome, error_code, status = "failed", ending.code, ending.status
+                raise ending from None
         finally:
             watch.stop()
             if answer is not None:
                 answer.close()
-            metering.settle(outcome, None if answer is None else answer.usage, error_code)
+            metering.settle(outcome, None if answer is None else answer.usage, error_code, status=status)
 
-    def _call(self, request_id: str, body: Mapping[str, Any], request: RequestT) -> Call:
+    def _call(self, request_id: str, body: Mapping[str, Any], request: RequestT, trace: Trace | None) -> Call:
         options = request.stream_options
         return Call(
             kind=self.kind,
@@ -141,4 +147,5 @@ class Generation(ABC, Generic[RequestT]):
             kept=request.n or 1,
             id=self.id_prefix + request_id[-24:],
             created=int(time.time()),
+            traceparent=trace and trace.traceparent,
         )

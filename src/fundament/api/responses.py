@@ -44,8 +44,10 @@ class CreateResponse:
             body = await desk.body(scope, receive)
         except ClientLeft:
             return
-        creation = await begin(desk, key, responses.validate(body), scope["request_id"], body=body)
+        trace = desk.meter.trace(scope["headers"])
+        creation = await begin(desk, key, responses.validate(body), scope["request_id"], body=body, trace=trace)
         scope["connection"].tell(creation.limit_lines)
+        scope["metered"] = True
         if creation.request.background:
             await self._in_background(creation, send)
         elif creation.request.stream:
@@ -67,7 +69,7 @@ class CreateResponse:
         try:
             await self._desk.background.start(stored, creation.making, settle)
         except RequestError as failure:
-            creation.settle(failure)
+            creation.settle(failure, http_status=failure.status)
             raise
         if creation.request.stream:
             await follow(self._desk.background, stored, -1, SseListener(send, padded=creation.padded))

@@ -133,7 +133,8 @@ class Conversation:
         generates = _check_event(body)
         body = {**body, "stream": True}
         request = responses.validate(body)
-        creation = await begin(self._desk, key, request, new_request_id(), body=body, memory=self._memory)
+        trace = self._desk.meter.trace(self._scope["headers"])
+        creation = await begin(self._desk, key, request, new_request_id(), body=body, trace=trace, memory=self._memory)
         self._frames.padded = creation.padded
         if generates:
             await creation.stream(self, self._frames)

@@ -13,7 +13,7 @@ class Call(Struct, frozen=True, kw_only=True):
 
     `model` is the name that the client used and must read in the answer; `prompts` is how many are asked at once, `n`
     how many answers are made to each, and `kept` how many of those are shown; `include_usage` tells whether the client
-    wants the usage chunk of its stream.
+    wants the usage chunk of its stream; `traceparent` is the header of W3C Trace Context, where requests are traced.
     """
 
     kind: Literal["chat", "completions", "responses"]
@@ -26,6 +26,7 @@ class Call(Struct, frozen=True, kw_only=True):
     kept: int
     id: str
     created: int
+    traceparent: str | None = None
 
     @property
     def choices(self) -> int:

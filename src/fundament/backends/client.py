@@ -257,8 +257,11 @@ class Client:
         self._active: set[Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
 
-    def post(self, path: str, body: bytes) -> Coroutine[Any, Any, Response]:
+    def post(self, path: str, body: bytes, traceparent: str | None = None) -> Coroutine[Any, Any, Response]:
         """Sends JSON; returns when the answer's headers are there.
+
+        Args:
+            traceparent: the header of W3C Trace Context, if there is one to send.
 
         Raises:
             UpstreamUnreachable: no connection; nothing was sent.
@@ -269,6 +272,8 @@ class Client:
         if head is None:
             line = f"POST {self._prefix}{path} HTTP/1.1\r\n".encode("latin-1")
             head = self._post_heads[path] = line + self._header_block + b"content-type: application/json\r\n"
+        if traceparent is not None:
+            head = b"%btraceparent: %b\r\n" % (head, traceparent.encode())
         return self._exchange(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
 
     def get(self, path: str) -> Coroutine[Any, Any, Response]:

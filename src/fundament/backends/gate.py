@@ -5,15 +5,29 @@ It knows numbers only. A caller that gives up while it waits leaves no trace.
 
 import asyncio
 from collections import deque
+from typing import Protocol
 
 from fundament.errors import Unavailable
+
+
+class LineRecorder(Protocol):
+    """Who is told of the line."""
+
+    def waiting(self, count: int) -> None:
+        """So many callers are in it now."""
+        ...
+
+    def waited(self, seconds: float) -> None:
+        """A caller was let in after so long."""
+        ...
 
 
 class Gate:
     """Lets `limit` places be taken; up to `queue` callers wait in line."""
 
-    def __init__(self, limit: int, queue: int) -> None:
+    def __init__(self, limit: int, queue: int, recorder: LineRecorder | None = None) -> None:
         self.limit = limit
+        self._recorder = recorder
         self.free = limit
         self._queue = queue
         self._line: deque[tuple[int, asyncio.Future[None]]] = deque()
@@ -30,16 +44,23 @@ class Gate:
         """
         if not self._line and self.free >= places:
             self.free -= places
+            if self._recorder is not None:
+                self._recorder.waited(0.0)
             return
         if len(self._line) >= self._queue:
             raise Unavailable(
                 "The model is at its capacity and its queue is full. Please retry.", code="overloaded", retry_after_s=1
             )
-        turn = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        turn = loop.create_future()
         entry = (places, turn)
         self._line.append(entry)
+        began = loop.time()
+        self._tell_length()
         try:
             await turn
+            if self._recorder is not None:
+                self._recorder.waited(loop.time() - began)
         except asyncio.CancelledError:
             if not turn.cancelled():  # let in at the very moment of giving up
                 self.leave(places)
@@ -47,6 +68,8 @@ class Gate:
                 self._line.remove(entry)
                 self._admit()
             raise
+        finally:
+            self._tell_length()
 
     def leave(self, places: int = 1) -> None:
         self.free += places
@@ -58,3 +81,7 @@ class Gate:
             if not turn.cancelled():
                 self.free -= places
                 turn.set_result(None)
+
+    def _tell_length(self) -> None:
+        if self._recorder is not None:
+            self._recorder.waiting(len(self._line))

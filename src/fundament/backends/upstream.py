@@ -87,7 +87,7 @@ class Upstream:
         echo = await self._texts(call.body["prompt"]) if own and call.body.get("echo") else []
         await self.gate.enter(places)
         try:
-            response = await self._post(self.profile.prefix + call.path, body)
+            response = await self._post(self.profile.prefix + call.path, body, call.traceparent)
         except BaseException:
             self.gate.leave(places)
             raise
@@ -138,9 +138,9 @@ class Upstream:
         counted = await self._ask(f"{self.profile.prefix}{call.path}/input_tokens", _encode(sent))
         return counted.input_tokens
 
-    async def _post(self, path: str, body: bytes) -> Response:
+    async def _post(self, path: str, body: bytes, traceparent: str | None = None) -> Response:
         try:
-            return await self.client.post(path, body)
+            return await self.client.post(path, body, traceparent)
         except RequestError as error:
             raise owned(self.profile, error) from error
 

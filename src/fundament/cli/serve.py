@@ -69,7 +69,7 @@ async def _run(config: Config, service: Service, *, quickstart: bool) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    supervisor = Supervisor(service.programs)
+    supervisor = Supervisor(service.programs, service.processes)
     supervisor.start()
     announcement = asyncio.create_task(_announce(config, service.port, quickstart=quickstart))
     await stop.wait()

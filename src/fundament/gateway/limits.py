@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from fundament.errors import InsufficientQuota, RateLimited
 from fundament.gateway.catalogue import CatalogueModel
 from fundament.gateway.contracts import Contract
-from fundament.gateway.counters import WINDOW_MS, Counters, Demand, Verdict, given_back
+from fundament.gateway.counters import WINDOW_MS, Counters, Demand, Refusal, Verdict, given_back
 from fundament.gateway.estimate import estimated_tokens
 from fundament.gateway.meter import Outcome
 from fundament.protocol.rate_limits import limit_headers, limit_lines
@@ -31,7 +31,7 @@ CERTAINLY_TOO_LARGE = 4
 Spent: TypeAlias = Callable[[str, date], Awaitable[int]]
 """What a contract (its id) has spent in the month of a day, in nanos."""
 
-Refused: TypeAlias = Callable[[str], None]
+Refused: TypeAlias = Callable[[Refusal], None]
 """Told the kind of each refusal: "requests", "input_tokens", "output_tokens", "in_flight", "budget"."""
 
 _NO_LIMITS = LimitConfig()
@@ -97,7 +97,8 @@ class Limiter:
             return None
         reservation = Reservation(self._counters, demand, verdict)
         if verdict.refused != "":
-            self._refused(verdict.refused)
+            if verdict.refused not in ("unseeded", "late"):
+                self._refused(verdict.refused)
             raise _refusal(demand, verdict, limit_headers(reservation.header_lines()))
         return reservation
 

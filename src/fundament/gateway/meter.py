@@ -1,9 +1,11 @@
 """What each request used: one record, in the journal before the client has the end of its answer.
 
-It knows what is recorded and when; it does not know where the journal is. Prompts and answers are never in a record.
+It knows what is recorded and when; it does not know where the journal is, nor what is made of records beside it: that
+is told to `Recorder`s. Prompts and answers are never in a record.
 """
 
 import time
+from collections.abc import Iterable, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -11,9 +13,13 @@ import msgspec
 from fundament.gateway.catalogue import CatalogueModel
 from fundament.gateway.keys import KeyRecord
 from fundament.gateway.prices import Price
+from fundament.gateway.trace import Trace, continued
 from fundament.protocol.usage import Usage
 
+Endpoint = Literal["chat", "completions", "responses"]
 Outcome = Literal["completed", "cancelled", "failed"]
+CLIENT_LEFT = 499
+"""The status of a request whose client left before its answer began; nginx's number for it."""
 
 
 class UsageRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -21,18 +27,20 @@ class UsageRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     `tokens_known` tells that the token counts are the server's own and final; without it they are what was counted
     until the request ended early. `first_byte_ms` is when the first event of the answer was there, or all of one that
-    is not streamed. `cost_nanos` is what the tokens cost by the price of that moment.
+    is not streamed. `cost_nanos` is what the tokens cost by the price of that moment. `status` is the HTTP
+    status: what follows an answer's beginning cannot change it.
     """
 
     request_id: str
     time: float
     contract_id: str
     key_id: str
-    endpoint: str
+    endpoint: Endpoint
     model: str
     asked_model: str
     region: str | None = None
     stream: bool = False
+    status: int = 200
     outcome: Outcome = "failed"
     error_code: str | None = None
     input_tokens: int = 0
@@ -57,26 +65,51 @@ class Held(Protocol):
     def settle(self, outcome: Outcome, usage: Usage | None, cost_nanos: int) -> None: ...
 
 
+class Recorder(Protocol):
+    """Who is told of every request: metrics, the access log, traces. It must not raise, and must be quick."""
+
+    def begun(self, record: UsageRecord) -> None: ...
+
+    def settled(self, record: UsageRecord, trace: Trace | None) -> None: ...
+
+
 class Metering:
     """The record of one request in the making."""
 
-    __slots__ = ("_held", "_journal", "_price", "_started", "record", "settled")
+    __slots__ = ("_held", "_journal", "_price", "_recorders", "_started", "_trace", "record", "settled")
 
     def __init__(
-        self, journal: Journal, record: UsageRecord, price: Price | None = None, held: Held | None = None
+        self,
+        journal: Journal,
+        record: UsageRecord,
+        *,
+        price: Price | None = None,
+        held: Held | None = None,
+        recorders: Sequence[Recorder] = (),
+        trace: Trace | None = None,
     ) -> None:
         self._held = held
         self._journal = journal
         self._price = price
+        self._recorders = recorders
+        self._trace = trace
         self._started = time.perf_counter()
         self.record = record
         self.settled = False
 
     def first_byte(self) -> None:
-        self.record.first_byte_ms = self._elapsed_ms()
+        """The answer begins; later calls change nothing."""
+        if self.record.first_byte_ms is None:
+            self.record.first_byte_ms = self._elapsed_ms()
 
-    def settle(self, outcome: Outcome, usage: Usage | None, error_code: str | None = None) -> None:
-        """Writes the record. The first call counts: what follows an answer's end cannot change what was used."""
+    def settle(
+        self, outcome: Outcome, usage: Usage | None, error_code: str | None = None, *, status: int = 200
+    ) -> None:
+        """Writes the record. The first call counts: what follows an answer's end cannot change what was used.
+
+        Args:
+            status: that of the answer if nothing of it was sent before.
+        """
         if self.settled:
             return
         self.settled = True
@@ -84,6 +117,8 @@ class Metering:
         record.outcome = outcome
         record.error_code = error_code
         record.duration_ms = self._elapsed_ms()
+        if record.first_byte_ms is None:
+            record.status = status
         if usage is not None:
             record.input_tokens = usage.prompt_tokens
             record.output_tokens = usage.completion_tokens
@@ -95,6 +130,8 @@ class Metering:
         self._journal.append(_encode(record))
         if self._held is not None:
             self._held.settle(outcome, usage, record.cost_nanos)
+        for recorder in self._recorders:
+            recorder.settled(record, self._trace)
 
     def _elapsed_ms(self) -> float:
         return round((time.perf_counter() - self._started) * 1000, 2)
@@ -104,8 +141,21 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Meter:
-    def __init__(self, journal: Journal) -> None:
+    """Begins the records of requests.
+
+    Args:
+        recorders: told of every request beside the journal.
+        tracing: whether requests belong to traces, their clients' or new ones.
+    """
+
+    def __init__(self, journal: Journal, recorders: Sequence[Recorder] = (), *, tracing: bool = False) -> None:
         self._journal = journal
+        self._recorders = recorders
+        self._tracing = tracing
+
+    def trace(self, headers: Iterable[tuple[bytes, bytes]]) -> Trace | None:
+        """The place in a trace of a request with these headers; None if nobody traces."""
+        return continued(headers) if self._tracing else None
 
     def write(self, record: UsageRecord) -> None:
         """Takes the record of a request whose own process did not live to write it."""
@@ -116,10 +166,11 @@ class Meter:
         *,
         request_id: str,
         key: KeyRecord,
-        endpoint: str,
+        endpoint: Endpoint,
         model: CatalogueModel,
         asked_model: str,
         stream: bool,
+        trace: Trace | None = None,
         held: Held | None = None,
     ) -> Metering:
         """Starts the clock of a request that was admitted; what it `held` is settled with it."""
@@ -134,4 +185,6 @@ class Meter:
             region=model.region,
             stream=stream,
         )
-        return Metering(self._journal, record, model.price, held)
+        for recorder in self._recorders:
+            recorder.begun(record)
+        return Metering(self._journal, record, price=model.price, held=held, recorders=self._recorders, trace=trace)

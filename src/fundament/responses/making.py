@@ -32,6 +32,7 @@ class Making:
     Args:
         new_id: makes an id that begins with the given prefix and `_`.
         allow_private: whether MCP servers at addresses that are not public may be asked.
+        traceparent: the header of W3C Trace Context for the model's server, where requests are traced.
 
     Raises:
         InvalidRequest: what nobody behind a chat, and no MCP server, could be asked, by name.
@@ -47,6 +48,7 @@ class Making:
         created_at: int,
         new_id: Callable[[str], str],
         allow_private: bool = False,
+        traceparent: str | None = None,
     ) -> None:
         tools = request.tools or []
         self.fold = ResponseFold(new_response(request, id=id, created_at=created_at), new_id, namespaced(tools))
@@ -63,6 +65,7 @@ class Making:
         self._backend = backend
         self._id = id
         self._created_at = created_at
+        self._traceparent = traceparent
         self._answer: Answer | None = None
         self._is_asked = False
         self._turning = None if self._turns is None else self._turns.events()
@@ -230,6 +233,7 @@ class Making:
             kept=1,
             id=f"chatcmpl-{self._id.removeprefix('resp_')}",
             created=self._created_at,
+            traceparent=self._traceparent,
         )
 
 

@@ -1,7 +1,7 @@
 """One response in the making, at a server that speaks Responses itself: it is asked in its own language.
 
 It knows what such a server is asked: everything that the client asked, and the items that came before; to keep nothing
-and to know nothing of our state. See docs/decisions/0007-native-responses.md. It knows neither HTTP nor storage.
+and to know nothing of our state. See docs/decisions/0010-native-responses.md. It knows neither HTTP nor storage.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -35,6 +35,7 @@ class NativeMaking:
         input: the items of the request, as they are kept.
         new_id: makes an id that begins with the given prefix and `_`.
         reasons: whether to ask for the model's reasoning, encrypted, so that a later response can have it.
+        traceparent: as `Making`.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class NativeMaking:
         created_at: int,
         new_id: Callable[[str], str],
         reasons: bool,
+        traceparent: str | None = None,
     ) -> None:
         response = new_response(request, id=id, created_at=created_at)
         self.fold = RelayedResponse(response | _tools(response, body), new_id)
@@ -62,6 +64,7 @@ class NativeMaking:
         self._backend = backend
         self._id = id
         self._created_at = created_at
+        self._traceparent = traceparent
         self._answer: Answer | None = None
         self._payloads: list[bytes] = []
         self._first: Event | None = None
@@ -187,6 +190,7 @@ class NativeMaking:
             kept=1,
             id=self._id,
             created=self._created_at,
+            traceparent=self._traceparent,
         )
 
     def _has_old_reasoning(self) -> bool:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -68,13 +68,23 @@ class RedisCounters:
         allow: whether requests pass uncounted meanwhile.
         prefix: what the server's keys begin with.
         now_ms: a time in place of the server's.
+        told: whether the server is away, when that changes.
     """
 
-    def __init__(self, url: str, *, allow: bool, prefix: str = "fundament:", now_ms: int = 0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        allow: bool,
+        prefix: str = "fundament:",
+        now_ms: int = 0,
+        told: Callable[[bool], None] = lambda _: None,
+    ) -> None:
         self.down = False
         self.outages = 0
         self.now_ms = now_ms
         self._allow = allow
+        self._told = told
         self._prefix = prefix
         # Without a second try of its own: a batch that may have been taken is sent again under its number only.
         self._redis: Any = Redis.from_url(  # pyright: ignore[reportUnknownMemberType] - untyped keyword arguments
@@ -202,6 +212,7 @@ class RedisCounters:
         if not self.down:
             self.down = True
             self.outages += 1
+            self._told(True)
             self._log.error("counters_down", error=str(error) or type(error).__name__, allow=self._allow)
         group = () if self._unsure is None else self._unsure[1]
         for _, future in (*group, *self._waiting):
@@ -216,6 +227,7 @@ class RedisCounters:
     def _end_outage(self) -> None:
         if self.down:
             self.down = False
+            self._told(False)
             self._log.info("counters_back")
 
 
