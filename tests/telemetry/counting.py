@@ -58,6 +58,7 @@ def record(**changes: Any) -> UsageRecord:
     fields = {
         "request_id": "req_1",
         "time": 1767225600.0,
+        "contract_id": "contract_1",
         "key_id": "key_1",
         "endpoint": "chat",
         "model": "model",

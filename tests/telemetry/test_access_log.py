@@ -43,6 +43,7 @@ async def test_a_request_to_a_model_is_one_line_with_all_that_is_known(tmp_path:
         "trace_id": trace.trace_id,
         "endpoint": "chat",
         "model": "model",
+        "contract_id": "contract_1",
         "key_id": "key_1",
         "stream": True,
         "status": 200,
