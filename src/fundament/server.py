@@ -47,6 +47,7 @@ from fundament.storage.counters import CountersInUse, MemoryCounters, UnsharedCo
 from fundament.storage.database import open_database
 from fundament.storage.journal import UsageJournal
 from fundament.storage.keys import KeyRepository
+from fundament.storage.mover import moved_until
 from fundament.storage.spending import Spending
 from fundament.storage.state import StateRepository
 from fundament.storage.usage import UsageRepository
@@ -102,6 +103,7 @@ async def serve(instructions: WorkerInstructions) -> None:
         descriptor=instructions.metrics_fd,
         position=instructions.position,
         processes=instructions.processes,
+        moved_until=lambda: moved_until(config.journal_dir),
     )
     upstreams = {
         model.id: _upstream(model, instructions.local_models.get(model.id), outbox, telemetry.metrics.line(model.id))

@@ -26,6 +26,7 @@ class Counting:
     """The metrics of two workers and a supervisor, and what Prometheus is shown of them."""
 
     def __init__(self, journal: Path) -> None:
+        self.moved_until: float | None = 0.0
         wanted = layouts(_CONFIG, PROCESSES)
         descriptor = shared_memory(wanted)
         processes, *self.cells = regions(descriptor, wanted)
@@ -33,7 +34,9 @@ class Counting:
         self.layout = wanted[1]
         self.workers = [Metrics(MODELS, wanted[1], cells) for cells in self.cells]
         self.board = ProcessBoard(PROCESSES, processes)
-        self.exposition = Exposition(wanted[1], self.cells, PROCESSES, processes, journal)
+        self.exposition = Exposition(
+            wanted[1], self.cells, PROCESSES, processes, journal=journal, moved_until=lambda: self.moved_until
+        )
 
     def shown(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
         """Every sample, by its name and labels, as Prometheus' own parser reads them."""

@@ -1,6 +1,7 @@
 """What is counted of a request, and how all workers' counts become one answer."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,11 @@ def test_the_journals_size_and_the_version_are_shown(counting: Counting, tmp_pat
     (tmp_path / "3-4.jsonl").write_bytes(b"x" * 11)
     (tmp_path / "other").write_bytes(b"x")
     assert counting.value("fundament_usage_journal_bytes") == 111
+
+
+def test_the_ledgers_lag_is_shown_where_it_is_known(counting: Counting) -> None:
+    counting.moved_until = time.time() - 100
+    assert 100 <= counting.value("fundament_usage_ledger_lag_seconds") < 160
     assert counting.value("fundament_build_info", version=__version__) == 1
 
 

@@ -39,6 +39,7 @@ def test_a_request_is_a_span_by_the_conventions() -> None:
         "gen_ai.usage.reasoning.output_tokens": 2,
         "http.response.status_code": 200,
         "fundament.endpoint": "chat",
+        "fundament.contract.id": "contract_1",
         "fundament.key.id": "key_1",
         "fundament.outcome": "completed",
         "fundament.request.id": "req_1",

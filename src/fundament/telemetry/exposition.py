@@ -4,7 +4,8 @@ It knows prometheus-client, which writes the formats and reads /proc; it does no
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -27,10 +28,18 @@ class Exposition(Collector):
         names: the processes that the supervisor keeps.
         processes: the region of its `ProcessBoard`.
         journal: the directory of the usage journal.
+        moved_until: until when (Unix seconds) all of the journal is in the ledger, as far as that is known.
     """
 
     def __init__(
-        self, layout: Layout, workers: Sequence[Cells], names: Sequence[str], processes: Cells, journal: Path
+        self,
+        layout: Layout,
+        workers: Sequence[Cells],
+        names: Sequence[str],
+        processes: Cells,
+        *,
+        journal: Path,
+        moved_until: Callable[[], float | None],
     ) -> None:
         self._layout = layout
         self._workers = workers
@@ -38,6 +47,7 @@ class Exposition(Collector):
         self._process_layout = ProcessBoard.layout(names)
         self._board = ProcessBoard(names, processes)
         self._journal = journal
+        self._moved_until = moved_until
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The body and its media type, as the header `Accept` asks."""
@@ -58,6 +68,9 @@ class Exposition(Collector):
         yield GaugeMetricFamily(
             "fundament_usage_journal_bytes", "Size of the usage journal.", value=self._journal_bytes()
         )
+        if (moved_until := self._moved_until()) is not None:
+            lag_s = max(0.0, time.time() - moved_until)
+            yield GaugeMetricFamily("fundament_usage_ledger_lag_seconds", "Age of the ledger.", value=lag_s)
 
     def _journal_bytes(self) -> int:
         size = 0

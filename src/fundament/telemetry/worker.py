@@ -29,9 +29,18 @@ class WorkerTelemetry:
         descriptor: of the shared memory.
         position: of this worker among the workers, from 0.
         processes: the names of all processes that the supervisor keeps.
+        moved_until: until when all of the usage journal is in the ledger (Unix seconds), as far as that is known.
     """
 
-    def __init__(self, config: Config, *, descriptor: int, position: int, processes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        descriptor: int,
+        position: int,
+        processes: Sequence[str],
+        moved_until: Callable[[], float | None],
+    ) -> None:
         all_layouts = layouts(config, processes)
         layout = all_layouts[1]
         of_supervisor, *of_workers = regions(descriptor, all_layouts)
@@ -41,8 +50,10 @@ class WorkerTelemetry:
         if config.telemetry.metrics:
             from fundament.telemetry.exposition import Exposition  # noqa: PLC0415 - 0.08 s, which no command waits for
 
-            journal = config.data_dir / "usage"
-            self.render = Exposition(layout, of_workers, processes, of_supervisor, journal).render
+            journal = config.journal_dir
+            self.render = Exposition(
+                layout, of_workers, processes, of_supervisor, journal=journal, moved_until=moved_until
+            ).render
         self.access_log = AccessLog(sys.stderr) if config.telemetry.access_log else None
         self._traces = None
         if config.telemetry.otlp_endpoint is not None:
