@@ -28,13 +28,14 @@ database = "{database}"
 [plans.small]
 models = ["a"]
 [[plans.small.limits]]
-rpm = 5
+rpm = 500
 [[models]]
 id = "a"
 aliases = ["alias"]
 price = {{ input = 1.0, output = 2.0 }}
 [[models.upstreams]]
 base_url = "{base_url}"
+responses = false
 [[models]]
 id = "gone"
 [[models.upstreams]]
@@ -243,7 +244,7 @@ def test_what_cannot_be_is_refused_by_name(  # noqa: PLR0917 - each is a column 
 def test_plans_are_told(service: AdminService) -> None:
     plans = {plan["name"]: plan for plan in service.ask("GET", "/plans")["data"]}
     assert plans.keys() == {"agentic", "essential", "professional", "small", "unlimited"}
-    assert (plans["small"]["models"], plans["small"]["limits"][0]["rpm"]) == (["a"], 5)
+    assert (plans["small"]["models"], plans["small"]["limits"][0]["rpm"]) == (["a"], 500)
 
 
 def test_models_are_asked_how_they_are(service: AdminService, upstream: ScriptedUpstream) -> None:

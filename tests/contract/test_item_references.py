@@ -106,7 +106,8 @@ def test_an_unknown_item_is_not_found_whoever_asks(scripted: Service, upstream: 
     kept = respond(scripted, "One?")["output"][0]["id"]
     lost = respond(scripted, "One?", store=False)["output"][0]["id"]
     made = scripted.post(CONVERSATIONS, {"items": [{"id": "msg_mine", "role": "user", "content": "x"}]}).json["id"]
-    other = scripted.create_key("references")
+    scripted.create_contract("references")
+    other = scripted.create_key("references", "--contract", "references")
     theirs = scripted.post(CONVERSATIONS, {}, key=other).json["id"]
     attempts = [(None, lost), (None, "msg_nobody"), (other, kept), (other, "msg_mine")]
     for key, id in attempts:
