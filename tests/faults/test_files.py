@@ -15,7 +15,7 @@ def test_nobody_else_can_read_what_is_in_the_data_directory(
     tmp_path: Path, upstream: ScriptedUpstream, made_by: str
 ) -> None:
     upstream.default(chat_answer("Hello"))
-    config = f'[[models]]\nid = "m"\n[[models.upstreams]]\nbase_url = "{upstream.base_url}"\n'
+    config = f'[[models]]\nid = "m"\n[[models.upstreams]]\nbase_url = "{upstream.base_url}"\nresponses = false\n'
     service = Service(tmp_path / "service", config, flags=["--quickstart"])
     service.data.rmdir()
     umask = os.umask(0)

@@ -45,6 +45,7 @@ def config(base_url: str, more: str) -> str:
         [[models.upstreams]]
         base_url = "{base_url}"
         api_key_env = "UPSTREAM_KEY"
+        responses = false
         first_byte_timeout_s = 1
     """
 
