@@ -68,11 +68,12 @@ async def fill(engine: AsyncEngine, name: str, text: str, count: int = 45) -> st
     state = StateRepository(engine)
     for number in range(count):
         stored = response(contract.id, f"{text} {secrets.token_hex(100 * (number % 40))} {text}")
+        stored.runner = "runner_1"
         await state.save(stored)
         items = [{"id": f"msg_{item}", "text": text + "x" * item * 50} for item in range(20)]
         conversation = Conversation(id=f"conv_{name}_{number}", owner=contract.id, created_at=1.0, metadata={"a": text})
         await state.add_conversation(conversation, items)
-    await state.add_events(stored.id, [(number, f"{text} {number}".encode()) for number in range(1200)])
+    await state.add_events(stored.id, "runner_1", [(number, f"{text} {number}".encode()) for number in range(1200)])
     moved = [record(contract.id, number, 86_400.0 * (number % 3) + number) for number in range(1600)]
     await UsageRepository(engine).add(Move(segment=f"{name}.jsonl", position=1, last=True, records=moved))
     return contract.id
