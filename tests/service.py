@@ -305,7 +305,7 @@ class Service:
 
     @cached_property
     def key(self) -> str:
-        return self.create_key("test")
+        return self.create_key("test", "--scope", "inference", "--scope", "usage")
 
     def client(self, **options: Any) -> openai.OpenAI:
         return openai.OpenAI(

@@ -140,7 +140,7 @@ async def _quickstart_key(config: Config) -> str:
         for record in records:
             if (record.name, record.contract.name, record.revoked_at) == (QUICKSTART_KEY, DEFAULT_CONTRACT, None):
                 await keys.revoke(record.id)
-        _, plaintext = await keys.create(QUICKSTART_KEY)
+        _, plaintext = await keys.create(QUICKSTART_KEY, scopes=("inference", "usage"))
     finally:
         await database.dispose()
     await asyncio.to_thread(_write_key, path, plaintext)

@@ -144,6 +144,7 @@ usage = Table(
     Column("asked_model", String, nullable=False),
     Column("region", String),
     Column("stream", Boolean, nullable=False),
+    Column("status", BigInteger, nullable=False),  # of HTTP
     Column("outcome", String, nullable=False),
     Column("error_code", String),
     Column("input_tokens", BigInteger, nullable=False),

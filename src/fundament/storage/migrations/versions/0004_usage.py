@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column("asked_model", sa.String, nullable=False),
         sa.Column("region", sa.String),
         sa.Column("stream", sa.Boolean, nullable=False),
+        sa.Column("status", sa.BigInteger, nullable=False),
         sa.Column("outcome", sa.String, nullable=False),
         sa.Column("error_code", sa.String),
         sa.Column("input_tokens", sa.BigInteger, nullable=False),
