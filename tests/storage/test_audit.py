@@ -13,7 +13,7 @@ from fundament.storage.audit import AuditRepository, note
 from fundament.storage.contracts import ContractRepository
 from fundament.storage.database import open_database, reading
 from fundament.storage.keys import KeyRepository
-from fundament.storage.revision import changing
+from fundament.storage.revision import changing_accounts
 from fundament.storage.tables import audit
 
 PLANS = ("essential", "unlimited")
@@ -97,7 +97,7 @@ async def test_what_changes_nothing_has_no_entry(
 
 async def test_an_entry_goes_with_a_change_that_fails(engine: AsyncEngine) -> None:
     with pytest.raises(ZeroDivisionError):
-        async with changing(engine) as connection:
+        async with changing_accounts(engine) as connection:
             await note(connection, "lea", "contract.close", "contract_1")
             _ = 1 / 0
     assert await AuditRepository(engine).list(1) == []

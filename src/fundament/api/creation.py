@@ -80,15 +80,15 @@ async def begin(
     id = new_id("resp")
     created_at = int(time.time())
     upstream = desk.upstreams[model.id]
-    is_native = body is not None and upstream.speaks_responses
+    native = body if upstream.speaks_responses else None
     goes_on = request.stored or request.conversation_id is not None or memory is not None
-    input = kept(request.items, new_id) if goes_on or is_native else []
+    input = kept(request.items, new_id) if goes_on or native is not None else []
     making: AnyMaking
-    if body is not None and is_native:
+    if native is not None:
         reasons = goes_on and (upstream.reasons or request.reasoning is not None)
         making = NativeMaking(
             request,
-            body,
+            native,
             history,
             input,
             upstream,
@@ -99,7 +99,6 @@ async def begin(
             traceparent=trace and trace.traceparent,
         )
     else:
-        private = desk.allow_private_addresses
         making = Making(
             request,
             history,
@@ -107,7 +106,7 @@ async def begin(
             id=id,
             created_at=created_at,
             new_id=new_id,
-            allow_private=private,
+            allow_private=desk.allow_private_addresses,
             traceparent=trace and trace.traceparent,
         )
     stored = StoredResponse(

@@ -9,7 +9,7 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fundament.gateway.audit import Action, AuditEntry
-from fundament.storage.revision import asking
+from fundament.storage.database import asking
 from fundament.storage.tables import audit, contracts, keys
 
 

@@ -15,7 +15,8 @@ from fundament.gateway.audit import SERVICE
 from fundament.gateway.contracts import DEFAULT_CONTRACT, Contract, new_contract
 from fundament.settings import UNLIMITED
 from fundament.storage.audit import note
-from fundament.storage.revision import asking, changing
+from fundament.storage.database import asking
+from fundament.storage.revision import changing_accounts
 from fundament.storage.tables import contracts, keys
 
 
@@ -40,7 +41,7 @@ class ContractRepository:
         """
         self._check_plan(plan)
         contract = new_contract(name, plan, monthly_budget_nanos)
-        async with changing(self._engine) as connection:
+        async with changing_accounts(self._engine) as connection:
             try:
                 await _insert(connection, contract, self._actor)
             except IntegrityError:
@@ -60,7 +61,7 @@ class ContractRepository:
             self._check_plan(plan)
         wanted: dict[str, Any] = {"plan": plan, "monthly_budget_nanos": monthly_budget_nanos}
         values = {name: value for name, value in wanted.items() if value is not UNSET}
-        async with changing(self._engine) as connection:
+        async with changing_accounts(self._engine) as connection:
             contract = await open_contract(connection, reference, self._actor)
             if not values:
                 return contract
@@ -75,7 +76,7 @@ class ContractRepository:
         Raises:
             UnknownRecord: there is no such contract.
         """
-        async with changing(self._engine) as connection:
+        async with changing_accounts(self._engine) as connection:
             contract = await find_contract(connection, reference)
             if contract.closed_at is None:
                 await note(connection, self._actor, "contract.close", contract.id)

@@ -10,8 +10,8 @@ import asyncio
 import fcntl
 import functools
 import sqlite3
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import CoroutineType
 from typing import Any, ParamSpec, TypeVar
@@ -21,7 +21,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 
 from fundament.errors import ConfigError, Unavailable
@@ -147,6 +147,22 @@ def unavailable_on_failure() -> Generator[None]:
         yield
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise Unavailable(f"The database failed: {_cause(error)}") from error
+
+
+@asynccontextmanager
+async def asking(engine: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
+    """A connection to read by; raises `Unavailable` when the database fails."""
+    with unavailable_on_failure():
+        async with reading(engine).connect() as connection:
+            yield connection
+
+
+@asynccontextmanager
+async def changing(engine: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
+    """A transaction to write in; raises as `asking`."""
+    with unavailable_on_failure():
+        async with engine.begin() as connection:
+            yield connection
 
 
 def upgrade(url: str) -> None:

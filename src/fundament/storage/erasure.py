@@ -20,8 +20,8 @@ from fundament.gateway.audit import SERVICE
 from fundament.gateway.contracts import Contract
 from fundament.storage.audit import note
 from fundament.storage.contracts import close_contract, find_contract
-from fundament.storage.database import reading, unavailable_on_failure
-from fundament.storage.revision import asking, changing
+from fundament.storage.database import asking, changing
+from fundament.storage.revision import changing_accounts
 from fundament.storage.tables import (
     contracts,
     conversation_items,
@@ -114,7 +114,7 @@ class Erasure:
             await self._empty_log()
 
     async def _mark(self, reference: str) -> Contract:
-        async with changing(self._engine) as connection:
+        async with changing_accounts(self._engine) as connection:
             contract = await find_contract(connection, reference)
             if contract.erased_at is not None:
                 return contract
@@ -131,9 +131,8 @@ class Erasure:
     async def _repeat(self, step: _Step, contract_id: str) -> int:
         deleted = 0
         while True:
-            with unavailable_on_failure():
-                async with self._engine.begin() as connection:
-                    done, finished = await step(connection, contract_id)
+            async with changing(self._engine) as connection:
+                done, finished = await step(connection, contract_id)
             deleted += done
             if finished:
                 return deleted
@@ -141,7 +140,7 @@ class Erasure:
 
     async def _finish(self, contract_id: str) -> Contract:
         """The keys go, and the name last: it says that a run was broken off, and another can be asked for by it."""
-        async with changing(self._engine) as connection:
+        async with changing_accounts(self._engine) as connection:
             contract = await find_contract(connection, contract_id)
             if contract.name != contract.id:
                 theirs = (await connection.execute(delete(keys).where(keys.c.contract_id == contract_id))).rowcount
@@ -157,18 +156,16 @@ class Erasure:
         """
         if self._engine.dialect.name != "sqlite":
             return
-        with unavailable_on_failure():
-            async with reading(self._engine).connect() as connection:
-                await connection.execute(text("VACUUM"))
+        async with asking(self._engine) as connection:
+            await connection.execute(text("VACUUM"))
 
     async def _empty_log(self) -> None:
         if self._engine.dialect.name != "sqlite":
             return
         deadline = time.monotonic() + CHECKPOINT_TIMEOUT_S
         while True:
-            with unavailable_on_failure():
-                async with reading(self._engine).connect() as connection:
-                    busy, *_ = (await connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))).one()
+            async with asking(self._engine) as connection:
+                busy, *_ = (await connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))).one()
             if not busy:
                 return
             if time.monotonic() > deadline:

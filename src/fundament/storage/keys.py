@@ -14,8 +14,8 @@ from fundament.gateway.contracts import DEFAULT_CONTRACT, Contract
 from fundament.gateway.keys import KeyRecord, Scope, new_key
 from fundament.storage.audit import note
 from fundament.storage.contracts import find_contract, open_contract
-from fundament.storage.database import unavailable_on_failure
-from fundament.storage.revision import REVISION, asking, changing
+from fundament.storage.database import asking, unavailable_on_failure
+from fundament.storage.revision import REVISION, changing_accounts
 from fundament.storage.tables import contracts, keys, revisions
 
 _ACTIVE = keys.c.revoked_at.is_(None)
@@ -49,7 +49,7 @@ class KeyRepository:
                 contract is closed.
             UnknownRecord: there is no such contract; the default one is made.
         """
-        async with changing(self._engine) as connection:
+        async with changing_accounts(self._engine) as connection:
             theirs = await open_contract(connection, contract, self._actor)
             record, plaintext = new_key(name, theirs, scopes=scopes, models=models, expires_at=expires_at)
             await _end_expired(connection, record)
@@ -69,7 +69,7 @@ class KeyRepository:
             UnknownRecord: there is no such active key, or several.
         """
         now = int(time.time())
-        async with changing(self._engine) as connection:
+        async with changing_accounts(self._engine) as connection:
             old = await _find(connection, reference, and_(_ACTIVE, keys.c.replaced_by.is_(None)))
             _check_rotatable(old, now)
             record, plaintext = new_key(
@@ -93,7 +93,7 @@ class KeyRepository:
         Raises:
             UnknownRecord: there is no such key, or the name or the hint fits several.
         """
-        async with changing(self._engine) as connection:
+        async with changing_accounts(self._engine) as connection:
             record = await _find(connection, reference)
             if record.revoked_at is None:
                 await note(connection, self._actor, "key.revoke", record.id)

@@ -9,25 +9,16 @@ from contextlib import asynccontextmanager
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from fundament.storage.database import reading, unavailable_on_failure
+from fundament.storage.database import changing
 from fundament.storage.tables import revisions
 
 REVISION = revisions.c.name == "keys"
 
 
 @asynccontextmanager
-async def asking(engine: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
-    """Raises Unavailable: the database failed."""
-    with unavailable_on_failure():
-        async with reading(engine).connect() as connection:
-            yield connection
-
-
-@asynccontextmanager
-async def changing(engine: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
-    """A transaction in which contracts and keys are changed, one at a time; raises as `asking`."""
-    with unavailable_on_failure():
-        async with engine.begin() as connection:
-            # First, since PostgreSQL locks the row: changes queue here, and a higher revision is the later one.
-            await connection.execute(update(revisions).where(REVISION).values(value=revisions.c.value + 1))
-            yield connection
+async def changing_accounts(engine: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
+    """A transaction in which contracts and keys are changed, one at a time; raises as `database.changing`."""
+    async with changing(engine) as connection:
+        # First, since PostgreSQL locks the row: changes queue here, and a higher revision is the later one.
+        await connection.execute(update(revisions).where(REVISION).values(value=revisions.c.value + 1))
+        yield connection

@@ -9,8 +9,7 @@ waits in a circle.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -29,11 +28,11 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fundament.errors import Unavailable
 from fundament.gateway.state import Conversation, Events, Json, Order, StoredResponse
-from fundament.storage.database import BatchWriter, reading, unavailable_on_failure, unbroken
+from fundament.storage.database import BatchWriter, asking, changing, unavailable_on_failure, unbroken
 from fundament.storage.group import GroupWriter
 from fundament.storage.state_rows import (
     Change,
@@ -99,20 +98,20 @@ class StateRepository:
     @unbroken
     async def find(self, owner: str, id: str) -> StoredResponse | None:
         statement = select(responses).where(responses.c.id == as_text(id), responses.c.owner == as_text(owner))
-        async with self._asking() as connection:
+        async with asking(self._engine) as connection:
             row = (await connection.execute(statement)).mappings().one_or_none()
         return stored_of(row) if row else None
 
     @unbroken
     async def history(self, owner: str, id: str) -> list[StoredResponse]:
-        async with self._asking() as connection:
+        async with asking(self._engine) as connection:
             rows = (await connection.execute(_history(as_text(owner), as_text(id)))).mappings().all()
         return [stored_of(row) for row in rows]
 
     @unbroken
     async def delete(self, owner: str, id: str) -> bool:
         statement = delete(responses).where(responses.c.id == as_text(id), responses.c.owner == as_text(owner))
-        async with self._changing() as connection:
+        async with changing(self._engine) as connection:
             return (await connection.execute(statement)).rowcount > 0
 
     @unbroken
@@ -124,13 +123,13 @@ class StateRepository:
             "metadata": msgspec.json.encode(conversation.metadata),
             "next_position": 0,
         }
-        async with self._changing() as connection:
+        async with changing(self._engine) as connection:
             await connection.execute(insert(conversations).values(row))
             await append(connection, Change(row["owner"], row["id"], items=item_rows(items)))
 
     @unbroken
     async def find_conversation(self, owner: str, id: str) -> Conversation | None:
-        async with self._asking() as connection:
+        async with asking(self._engine) as connection:
             row = (await connection.execute(select(conversations).where(owned(owner, id)))).mappings().one_or_none()
         if row is None:
             return None
@@ -140,18 +139,18 @@ class StateRepository:
     @unbroken
     async def set_metadata(self, owner: str, id: str, metadata: dict[str, str]) -> bool:
         statement = update(conversations).where(owned(owner, id)).values(metadata=msgspec.json.encode(metadata))
-        async with self._changing() as connection:
+        async with changing(self._engine) as connection:
             return (await connection.execute(statement)).rowcount > 0
 
     @unbroken
     async def delete_conversation(self, owner: str, id: str) -> bool:
-        async with self._changing() as connection:
+        async with changing(self._engine) as connection:
             return (await connection.execute(delete(conversations).where(owned(owner, id)))).rowcount > 0
 
     @unbroken
     async def add_items(self, owner: str, conversation_id: str, items: Sequence[Json]) -> bool:
         known = select(conversations.c.id).where(owned(owner, conversation_id)).with_for_update()
-        async with self._changing() as connection:
+        async with changing(self._engine) as connection:
             if (await connection.execute(known)).one_or_none() is None:
                 return False
             await append(connection, Change(as_text(owner), as_text(conversation_id), items=item_rows(items)))
@@ -187,7 +186,7 @@ class StateRepository:
             .order_by(position.asc() if ascending else position.desc())
             .limit(limit)
         )
-        async with self._asking() as connection:
+        async with asking(self._engine) as connection:
             rows = (await connection.execute(statement)).scalars().all()
         return [msgspec.json.decode(row) for row in rows if row is not None] if rows else None
 
@@ -201,7 +200,7 @@ class StateRepository:
             )
             .order_by(conversation_items.c.conversation_id, conversation_items.c.position)
         )
-        async with self._asking() as connection:
+        async with asking(self._engine) as connection:
             found = [msgspec.json.decode(row) for row in (await connection.execute(statement)).scalars()]
         return {item["id"]: item for item in found}
 
@@ -211,7 +210,7 @@ class StateRepository:
         statement = delete(conversation_items).where(
             conversation_items.c.conversation_id == theirs, conversation_items.c.item_id == as_text(item_id)
         )
-        async with self._changing() as connection:
+        async with changing(self._engine) as connection:
             return (await connection.execute(statement)).rowcount > 0
 
     async def add_events(self, response_id: str, runner: str, events: Events) -> bool:
@@ -228,7 +227,7 @@ class StateRepository:
             .where(response_events.c.response_id == as_text(response_id), response_events.c.sequence_number > after)
             .order_by(response_events.c.sequence_number)
         )
-        async with self._asking() as connection:
+        async with asking(self._engine) as connection:
             return [(number, event) for number, event in await connection.execute(statement)]
 
     @unbroken
@@ -236,7 +235,7 @@ class StateRepository:
         """As the protocol says. Runners that are silent for a day are forgotten: to `orphans` that is the same."""
         now = self._now()
         told = self._insert(runners).values(id=runner, seen_at=now)
-        async with self._changing() as connection:
+        async with changing(self._engine) as connection:
             await connection.execute(
                 told.on_conflict_do_update(index_elements=[runners.c.id], set_={"seen_at": told.excluded.seen_at})
             )
@@ -253,7 +252,7 @@ class StateRepository:
             .order_by(responses.c.created_at)
             .limit(limit)
         )
-        async with self._asking() as connection:
+        async with asking(self._engine) as connection:
             return [stored_of(row) for row in (await connection.execute(statement)).mappings()]
 
     async def sweep(self, before: float, limit: int) -> int:
@@ -272,7 +271,7 @@ class StateRepository:
         old = (
             select(responses.c.id).where(responses.c.created_at < before).order_by(responses.c.created_at).limit(limit)
         )
-        async with self._changing() as connection:
+        async with changing(self._engine) as connection:
             # What another process is about to change is skipped: to wait for it, holding others, could end in a circle.
             ids = (await connection.execute(old.with_for_update(skip_locked=True))).scalars().all()
             if not ids:
@@ -302,7 +301,7 @@ class StateRepository:
         """A response never comes back to a runner: whose it is after the write was its runner then, too."""
         ids = {change.events[0]["of"] for change in changes}
         with contextlib.suppress(Unavailable):  # what is written is written; the next events will tell
-            async with self._asking() as connection:
+            async with asking(self._engine) as connection:
                 rows = await connection.execute(
                     select(responses.c.id, responses.c.runner).where(responses.c.id.in_(ids))
                 )
@@ -315,18 +314,6 @@ class StateRepository:
         if self._postgresql:
             return cast(func.extract("epoch", func.clock_timestamp()), Double)
         return literal(time.time())
-
-    @asynccontextmanager
-    async def _asking(self) -> AsyncGenerator[AsyncConnection]:
-        with unavailable_on_failure():
-            async with reading(self._engine).connect() as connection:
-                yield connection
-
-    @asynccontextmanager
-    async def _changing(self) -> AsyncGenerator[AsyncConnection]:
-        with unavailable_on_failure():
-            async with self._engine.begin() as connection:
-                yield connection
 
 
 def _history(owner: str, id: str) -> Select[Any]:

@@ -6,8 +6,7 @@ one transaction. It does not know the journal's files (`storage/mover.py` does).
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from operator import attrgetter
 from typing import Any
@@ -30,13 +29,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fundament.errors import Unavailable
 from fundament.gateway.meter import UsageRecord
 from fundament.gateway.usage import Dimension, UsageQuery
 from fundament.protocol.answers import UsageTotals
-from fundament.storage.database import BatchWriter, reading, unavailable_on_failure, unbroken
+from fundament.storage.database import BatchWriter, asking, changing, unbroken
 from fundament.storage.tables import contracts, keys, usage, usage_days, usage_segments
 
 SWEPT_ROWS = 500  # in one transaction: about 5 ms
@@ -88,7 +87,7 @@ class UsageRepository:
     async def position(self, segment: str) -> int:
         """How far the segment was moved; 0 for one of which nothing was."""
         statement = select(usage_segments.c.position).where(usage_segments.c.name == segment)
-        async with self._asking() as connection:
+        async with asking(self._engine) as connection:
             return (await connection.execute(statement)).scalar_one_or_none() or 0
 
     @unbroken
@@ -106,7 +105,7 @@ class UsageRepository:
             await self._add(move, await self._unknown(move.records))
 
     async def report(self, query: UsageQuery) -> Sequence[UsageTotals]:
-        async with self._asking() as connection:
+        async with asking(self._engine) as connection:
             rows = (await connection.execute(_report(query))).mappings().all()
         return [_totals(row) for row in rows]
 
@@ -114,7 +113,7 @@ class UsageRepository:
         first = month.replace(day=1)
         last = (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
         meant = (usage_days.c.contract_id == contract_id, usage_days.c.day.between(str(first), str(last)))
-        async with self._asking() as connection:
+        async with asking(self._engine) as connection:
             spent = await connection.execute(select(func.sum(usage_days.c.cost_nanos)).where(*meant))
             return int(spent.scalar_one() or 0)
 
@@ -125,7 +124,7 @@ class UsageRepository:
         while deleted < limit:
             # What another machine is about to delete is skipped.
             some = old.limit(min(SWEPT_ROWS, limit - deleted)).with_for_update(skip_locked=True)
-            async with self._changing() as connection:
+            async with changing(self._engine) as connection:
                 done = (await connection.execute(delete(usage).where(usage.c.request_id.in_(some)))).rowcount
             if not done:
                 break
@@ -146,22 +145,10 @@ class UsageRepository:
     async def _unknown(self, records: Sequence[UsageRecord]) -> Sequence[UsageRecord]:
         ids = {record.request_id: record for record in records}
         statement = select(usage.c.request_id).where(usage.c.request_id.in_(ids))
-        async with self._asking() as connection:
+        async with asking(self._engine) as connection:
             for id in (await connection.execute(statement)).scalars():
                 del ids[id]
         return list(ids.values())
-
-    @asynccontextmanager
-    async def _asking(self) -> AsyncGenerator[AsyncConnection]:
-        with unavailable_on_failure():
-            async with reading(self._engine).connect() as connection:
-                yield connection
-
-    @asynccontextmanager
-    async def _changing(self) -> AsyncGenerator[AsyncConnection]:
-        with unavailable_on_failure():
-            async with self._engine.begin() as connection:
-                yield connection
 
 
 _counts = attrgetter(*_COUNTS)
