@@ -80,6 +80,13 @@ def test_each_parameter_of_a_path_or_query_is_described() -> None:
         assert named == set(re.findall(r"{(\w+)}", path))
 
 
+def test_whatever_takes_a_body_tells_of_one_that_is_late_or_too_large() -> None:
+    for path, item in REFERENCE["paths"].items():
+        for method in METHODS & item.keys():
+            told = {"408", "413"} & item[method]["responses"].keys()
+            assert told == ({"408", "413"} if "requestBody" in item[method] else set()), (method, path)
+
+
 def test_each_description_is_of_something() -> None:
     used = {name for title, schema in SCHEMAS.items() for field in schema.get("properties", {}) for name in
             ({f"{title}.{field}"} & DESCRIPTIONS.keys() or {field})}  # fmt: skip

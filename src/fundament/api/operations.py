@@ -51,6 +51,16 @@ FAILURES: Mapping[str, tuple[str, str, Json]] = {
             "code": "model_not_found",
         },
     ),
+    "408": (
+        "RequestLate",
+        "The body did not arrive in the time that the service gives it. The connection is closed.",
+        {
+            "message": "The body of your request did not arrive in 120 s.",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "request_timeout",
+        },
+    ),
     "413": (
         "TooLarge",
         "The body is larger than the service takes.",
@@ -80,7 +90,7 @@ FAILURES: Mapping[str, tuple[str, str, Json]] = {
         },
     ),
 }
-GENERATING = ("400", "401", "403", "404", "413", "429", "5XX")
+GENERATING = ("400", "401", "403", "404", "408", "413", "429", "5XX")
 
 
 def operation(tag: str, name: str, summary: str, description: str) -> Json:

@@ -25,7 +25,7 @@ Json = dict[str, Any]
 
 _READING = ("400", "401", "403", "404", "5XX")
 _FINDING = ("401", "403", "404", "5XX")
-_WRITING = ("400", "401", "403", "404", "413", "5XX")
+_WRITING = ("400", "401", "403", "404", "408", "413", "5XX")
 
 
 def response_paths(model: str) -> Json:
@@ -94,7 +94,7 @@ def conversation_paths() -> Json:
                 "Conversations", "createConversation", "Create a conversation", "Empty, or with first items."
             )
             | request("NewConversation", new)
-            | responses(conversation, ("400", "401", "403", "413", "5XX"))
+            | responses(conversation, ("400", "401", "403", "408", "413", "5XX"))
             | sampled(samples.create_conversation_samples(new["simple"]["value"]))
         },
         "/conversations/{id}": {
