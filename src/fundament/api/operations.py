@@ -71,6 +71,16 @@ FAILURES: Mapping[str, tuple[str, str, Json]] = {
             "code": "request_too_large",
         },
     ),
+    "424": (
+        "RemoteServerFailed",
+        "An MCP server that the request names gave no tools.",
+        {
+            "message": "Error retrieving tool list from MCP server: 'box': it answered 401 (Unauthorized).",
+            "type": "external_connector_error",
+            "param": "tools",
+            "code": "http_error",
+        },
+    ),
     "429": (
         "TooManyRequests",
         "The model's vendor refuses more requests for now. `Retry-After` says how long.",
@@ -103,7 +113,7 @@ def request(schema: str, examples: Json) -> Json:
 
 
 def responses(success: Json, failures: Sequence[str]) -> Json:
-    refused = {status: {"$ref": f"#/components/responses/{FAILURES[status][0]}"} for status in failures}
+    refused = {status: {"$ref": f"#/components/responses/{FAILURES[status][0]}"} for status in sorted(failures)}
     return {"responses": {"200": success} | refused}
 
 

@@ -9,6 +9,7 @@ from fundament.api import responses_examples as examples
 from fundament.api import responses_samples as samples
 from fundament.api.descriptions import CANCEL, COMPACT, INPUT_TOKENS, RESPONSE, RETRIEVE
 from fundament.api.operations import (
+    GENERATING,
     answered,
     generated,
     operation,
@@ -37,7 +38,7 @@ def response_paths(model: str) -> Json:
         "/responses": {
             "post": operation("Responses", "createResponse", "Create a response", RESPONSE)
             | request("ResponsesRequest", asked)
-            | generated(answer, "ResponseEvent", events)
+            | generated(answer, "ResponseEvent", events, (*GENERATING, "424"))
             | sampled(samples.create_response_samples(asked["simple"]["value"]))
         },
         "/responses/input_tokens": {
