@@ -236,7 +236,8 @@ class ResponseFold:
         if part is None or part.type != type:
             part = self._open_part(type)
         part.pieces.append(text)
-        self._emit_in_part(part, f"{TEXT_FORMS[type].events}.delta", delta=text, **more)
+        if self._told:
+            self._emit_in_part(part, f"{TEXT_FORMS[type].events}.delta", delta=text, **more)
         return part
 
     def _add_call_piece(self, piece: CallPiece) -> None:
@@ -352,9 +353,8 @@ class ResponseFold:
         self._emit("response.output_item.done", output_index=call.output_index, item=shown)
 
     def _has_answer(self) -> bool:
-        if self._item is not None and self._item.type not in _ON_THE_WAY:
-            return True
-        return any(item["type"] not in _ON_THE_WAY for item in self._output)
+        types = [item["type"] for item in self._output] + ([] if self._item is None else [self._item.type])
+        return not _ON_THE_WAY.issuperset(types)
 
     def _end(self, status: str, **fields: Any) -> list[Event]:
         self._settle(status, **fields)
