@@ -43,14 +43,15 @@ def chart(title: str, x_label: str, y_label: str, lines: Mapping[str, Line]) -> 
         x, bottom = x_of(value), _HEIGHT - _BOTTOM
         parts.append(f'<path d="M{x:.1f} {bottom}v5" stroke="#6b7280"/>')
         parts.append(f'<text x="{x:.1f}" y="{bottom + 20}" text-anchor="middle">{value:g}</text>')
-    legend_x = _LEFT
-    for (name, line), colour in zip(lines.items(), _COLOURS, strict=False):
+    legend_width = (_WIDTH - _LEFT - _RIGHT) / len(lines)
+    for number, (name, line) in enumerate(lines.items()):
+        # Lines may lie on each other: every other one has gaps.
+        stroke = f'stroke="{_COLOURS[number]}"' + ' stroke-dasharray="7 4"' * (number % 2)
         points = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in line)
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        text = f"{name}: {line[-1][1]:.1f} {y_label}"
-        parts.append(f'<path d="M{legend_x} 42h18" stroke="{colour}" stroke-width="3"/>')
-        parts.append(f'<text x="{legend_x + 23}" y="46" font-size="12">{escape(text)}</text>')
-        legend_x += 40 + 7 * len(text)
+        parts.append(f'<polyline points="{points}" fill="none" {stroke} stroke-width="2"/>')
+        x = _LEFT + number * legend_width
+        parts.append(f'<path d="M{x:.0f} 42h18" {stroke} stroke-width="3"/>')
+        parts.append(f'<text x="{x + 23:.0f}" y="46" font-size="12">{escape(name)} {line[-1][1]:.1f} {y_label}</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 

@@ -94,7 +94,7 @@ def endurance(plan: Plan) -> Outcome:
     with Processes(HOME) as processes:
         endured = endure(plan, HOME, servers.redis(processes, None))
     compared = (ALL, *endured.names)
-    early, late = (f"minutes {a / 60:g} to {b / 60:g}" for a, b in (plan.early, plan.late))
+    early, late = (f"minutes {a / 60:.2g} to {b / 60:.2g}" for a, b in (plan.early, plan.late))
     figures = [
         Figure("requests", (endured.tally.requests / plan.duration_s,), "requests/s"),
         Figure("the service's processes used", (endured.service_busy * 100,), "% of a core"),
