@@ -51,7 +51,7 @@ def chart(title: str, x_label: str, y_label: str, lines: Mapping[str, Line]) -> 
         parts.append(f'<polyline points="{points}" fill="none" {stroke} stroke-width="2"/>')
         x = _LEFT + number * legend_width
         parts.append(f'<path d="M{x:.0f} 42h18" {stroke} stroke-width="3"/>')
-        parts.append(f'<text x="{x + 23:.0f}" y="46" font-size="12">{escape(name)} {line[-1][1]:.1f} {y_label}</text>')
+        parts.append(f'<text x="{x + 23:.0f}" y="46" font-size="12">{escape(name)} {line[-1][1]:.0f} {y_label}</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 

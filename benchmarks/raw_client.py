@@ -52,7 +52,10 @@ class Connection:
 
     @classmethod
     async def to(cls, port: int) -> Self:
-        return cls(*await asyncio.open_connection("127.0.0.1", port, limit=_ANSWER_LIMIT_BYTES))
+        try:
+            return cls(*await asyncio.open_connection("127.0.0.1", port, limit=_ANSWER_LIMIT_BYTES))
+        except OSError as error:
+            raise UnmeasurableError(f"no connection: {error}") from error
 
     def send(self, data: bytes) -> None:
         self._writer.write(data)
