@@ -90,7 +90,7 @@ LIMITS = Limits(max_connections=100, head_timeout_s=30, body_timeout_s=30, write
 
 
 @asynccontextmanager
-async def served(app: ASGIApp, limits: Limits = LIMITS) -> AsyncIterator[Connect]:
+async def served(app: ASGIApp, limits: Limits = LIMITS, *, keep_alive_s: float = 30) -> AsyncIterator[Connect]:
     """Our HTTP under a real uvicorn on a real socket; gives a way to connect to it."""
     outbox = Outbox(first=lambda: None)
     config = uvicorn.Config(
@@ -103,6 +103,7 @@ async def served(app: ASGIApp, limits: Limits = LIMITS) -> AsyncIterator[Connect
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=1,
+        timeout_keep_alive=keep_alive_s,
     )
     server = uvicorn.Server(config)
     config.load()

@@ -31,6 +31,36 @@ async def test_a_head_that_is_late_closes_the_connection() -> None:
         assert 0.3 < time.monotonic() - started_at < 1
 
 
+async def test_a_connection_is_kept_for_a_while_after_its_last_answer() -> None:
+    async with served(Edge(Echo()), keep_alive_s=0.3) as connect, connect() as once, connect() as again:
+        started_at = time.monotonic()
+        for peer in (once, again):
+            peer.send(GET)
+            await peer.answer()
+        await asyncio.sleep(0.2)
+        again.send(GET)
+        await again.answer()
+        assert await once.ended() == b""
+        assert 0.28 < time.monotonic() - started_at < 0.45
+        assert await again.ended() == b""
+        assert 0.48 < time.monotonic() - started_at < 1
+
+
+async def test_a_connection_in_use_is_not_idle_however_long_that_takes() -> None:
+    echo = Echo()
+    async with served(Edge(echo), keep_alive_s=0.1) as connect, connect() as slow, connect() as trickling:
+        for peer in (slow, trickling):
+            peer.send(GET)
+            await peer.answer()
+        slow.send(post("/slow", b"x"))
+        trickling.send(GET[:10])
+        await asyncio.sleep(0.35)
+        echo.go.set()
+        trickling.send(GET[10:])
+        assert (await slow.answer())[0] == (await trickling.answer())[0] == 200
+        assert await slow.ended() == await trickling.ended() == b""
+
+
 async def test_an_answer_may_take_longer_than_a_head_or_a_body() -> None:
     echo = Echo()
     limits = replace(LIMITS, head_timeout_s=0.1, body_timeout_s=0.1)

@@ -51,6 +51,7 @@ class Script:
 class Client:
     """The client's end: what it was sent, and whether it is still there."""
 
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     lost: bool = False
     on_lost: Callable[[], None] | None = None
     sent: list[Message] = field(default_factory=list[Any])

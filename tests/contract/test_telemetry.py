@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import secrets
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 
 from catalogues import UPSTREAM_ENVIRONMENT, scripted_config
 from lines import Lines
-from otlp import Collector
+from otlp import Collector, Span
 from scripted_answers import Barrier, Pause, chat_answer, chat_events, chat_stream, error_answer, sse_answer
 from scripted_upstream import ScriptedUpstream
 from service import Service, wait_until
@@ -20,8 +22,7 @@ from telemetry.counting import samples
 SECRET = "do not tell anybody"
 CHAT = {"model": "open-alias", "messages": [{"role": "user", "content": SECRET}]}
 STREAM = {**CHAT, "stream": True}
-TRACE_ID, CLIENT_SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-TRACEPARENT = {"traceparent": f"00-{TRACE_ID}-{CLIENT_SPAN}-01"}
+CLIENT_SPAN = "b7ad6b7169203331"
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +43,33 @@ def told_service(
 
 
 @pytest.fixture
-def service(told_service: Service, upstream: ScriptedUpstream, collector: Collector) -> Service:
+def service(told_service: Service, upstream: ScriptedUpstream) -> Service:
     """Two workers that tell everything."""
-    collector.spans.clear()
     return told_service
+
+
+@dataclass(frozen=True)
+class ClientTrace:
+    """A trace of one test alone: spans of requests before it may still be on their way."""
+
+    id: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"traceparent": f"00-{self.id}-{CLIENT_SPAN}-01"}
+
+    def wait_span(self, collector: Collector) -> Span:
+        def arrived() -> list[Span]:
+            return [span for span in collector.spans if span.trace_id == self.id]
+
+        assert wait_until(lambda: bool(arrived()), 20), "no span of the trace arrived"
+        [span] = arrived()
+        return span
+
+
+@pytest.fixture
+def trace() -> ClientTrace:
+    return ClientTrace(secrets.token_hex(16))
 
 
 class Shown:
@@ -178,13 +202,13 @@ def test_a_client_that_leaves_is_counted_and_logged_as_such(service: Service, up
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_chat_continues_its_clients_trace_to_the_models_server(
-    service: Service, upstream: ScriptedUpstream, collector: Collector, stream: bool
+    service: Service, upstream: ScriptedUpstream, collector: Collector, trace: ClientTrace, stream: bool
 ) -> None:
     upstream.answer(chat_stream([SECRET], usage=True) if stream else chat_answer(SECRET))
-    answer = service.post("/v2/chat/completions", {**CHAT, "stream": stream}, headers=TRACEPARENT)
-    [span] = collector.wait_spans(1)
-    assert (span.name, span.trace_id, span.parent_id) == ("chat open-alias", TRACE_ID, CLIENT_SPAN)
-    assert upstream.requests[0].headers["traceparent"] == f"00-{TRACE_ID}-{span.span_id}-01"
+    answer = service.post("/v2/chat/completions", {**CHAT, "stream": stream}, headers=trace.headers)
+    span = trace.wait_span(collector)
+    assert (span.name, span.trace_id, span.parent_id) == ("chat open-alias", trace.id, CLIENT_SPAN)
+    assert upstream.requests[0].headers["traceparent"] == f"00-{trace.id}-{span.span_id}-01"
     assert span.attributes["gen_ai.provider.name"] == "vllm"
     assert span.attributes["gen_ai.response.model"] == "open-model"
     assert span.attributes["gen_ai.usage.output_tokens"] == len(SECRET)
@@ -195,18 +219,18 @@ def test_a_chat_continues_its_clients_trace_to_the_models_server(
 
 @pytest.mark.parametrize("more", [{}, {"stream": True}, {"background": True}])
 def test_a_response_continues_its_clients_trace_too(
-    service: Service, upstream: ScriptedUpstream, collector: Collector, more: dict[str, Any]
+    service: Service, upstream: ScriptedUpstream, collector: Collector, trace: ClientTrace, more: dict[str, Any]
 ) -> None:
     upstream.default(chat_stream([SECRET], usage=True) if more else chat_answer(SECRET))
     before = Shown(service)
-    answer = service.post("/v2/responses", {"model": "open-model", "input": SECRET, **more}, headers=TRACEPARENT)
-    [span] = collector.wait_spans(1)
-    assert (span.name, span.trace_id, span.parent_id) == ("chat open-model", TRACE_ID, CLIENT_SPAN)
-    assert upstream.requests[0].headers["traceparent"] == f"00-{TRACE_ID}-{span.span_id}-01"
+    answer = service.post("/v2/responses", {"model": "open-model", "input": SECRET, **more}, headers=trace.headers)
+    span = trace.wait_span(collector)
+    assert (span.name, span.trace_id, span.parent_id) == ("chat open-model", trace.id, CLIENT_SPAN)
+    assert upstream.requests[0].headers["traceparent"] == f"00-{trace.id}-{span.span_id}-01"
     assert (span.attributes["fundament.endpoint"], span.attributes["fundament.outcome"]) == ("responses", "completed")
     assert SECRET not in span.everything
     [line] = access_lines(service, answer.headers["x-request-id"])
-    assert (line["endpoint"], line["trace_id"], line["status"]) == ("responses", TRACE_ID, 200)
+    assert (line["endpoint"], line["trace_id"], line["status"]) == ("responses", trace.id, 200)
     assert Shown(service).completed(endpoint="responses") == before.completed(endpoint="responses") + 1
     first_tokens = "time_to_first_token_seconds_count"
     streamed = Shown(service)(first_tokens, model="open-model") - before(first_tokens, model="open-model")
@@ -271,11 +295,13 @@ def test_metrics_name_no_client(service: Service, upstream: ScriptedUpstream) ->
         assert told not in body
 
 
-def test_what_is_off_is_off(tmp_path: Path, running_upstream: ScriptedUpstream, upstream: ScriptedUpstream) -> None:
+def test_what_is_off_is_off(
+    tmp_path: Path, running_upstream: ScriptedUpstream, upstream: ScriptedUpstream, trace: ClientTrace
+) -> None:
     config = scripted_config(running_upstream.base_url) + "[telemetry]\nmetrics = false\n"
     upstream.default(chat_answer("Hello"))
     with Service(tmp_path / "quiet", config, environment=UPSTREAM_ENVIRONMENT) as service:
-        answer = service.post("/v2/chat/completions", CHAT, headers=TRACEPARENT)
+        answer = service.post("/v2/chat/completions", CHAT, headers=trace.headers)
         assert answer.status == 200
         assert service.request("GET", "/metrics", key=None).error["code"] == "unknown_url"
         assert "traceparent" not in upstream.requests[0].headers

@@ -43,11 +43,21 @@ class GatheringTransport:
     It cuts the connection of a client that takes nothing of what waits for it.
     """
 
-    __slots__ = ("_outbox", "_parts", "_timer", "_transport", "_waiting_bytes", "_write_timeout_s", "head_lines")
+    __slots__ = (
+        "_outbox",
+        "_parts",
+        "_timer",
+        "_transport",
+        "_waiting_bytes",
+        "_write_timeout_s",
+        "head_lines",
+        "is_closing",
+    )
 
     def __init__(self, transport: asyncio.Transport, outbox: Outbox, write_timeout_s: float) -> None:
         self._transport = transport
         self._outbox = outbox
+        self.is_closing = transport.is_closing  # asked with every answer; `__getattr__` would take its time
         self._write_timeout_s = write_timeout_s
         self._parts: list[bytes] = []
         self.head_lines = b""  # of the next write, which is an answer's head
@@ -115,6 +125,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport = self._out  # pyright: ignore[reportAttributeAccessIssue] - a transport in all that is used
         self._head_bytes = 0
         self._body_is_due = False
+        self._idle_since = 0.0
         self._timer: asyncio.TimerHandle | None = self.loop.call_later(self.limits.head_timeout_s, self._head_is_late)
         if len(self.connections) > self.limits.max_connections:
             self._refuse(Unavailable("Too many connections. Please retry.", code="overloaded", retry_after_s=1))
@@ -144,7 +155,6 @@ class HttpProtocol(HttpToolsProtocol):
             self._out.relax()
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
         self._head_bytes += len(data)
         try:
             self.parser.feed_data(data)
@@ -153,6 +163,7 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             if self._should_upgrade() and self.parser.get_method() == b"GET":
                 self._stop_timer()
+                self._unset_keepalive_if_required()
                 self.handle_websocket_upgrade()
             else:
                 self._decline_upgrade(data[upgrade.args[0] :])
@@ -199,6 +210,30 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._body_is_due = False
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's own, but with one timer for all that a connection is idle: setting one an answer costs 1 µs."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_in(self.timeout_keep_alive)
+
+    def timeout_keep_alive_handler(self) -> None:
+        idle = self.cycle.response_complete and self._head_bytes == 0
+        left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if idle and left_s <= 0:
+            super().timeout_keep_alive_handler()
+        else:
+            self._look_in(left_s if idle else self.timeout_keep_alive)
+
+    def _look_in(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(InvalidRequest(msg))

@@ -1,5 +1,6 @@
 """What every endpoint reads of a request: its credential, its body, the JSON in it. It knows no endpoint."""
 
+from collections.abc import Awaitable
 from typing import Any, cast
 
 import msgspec
@@ -93,10 +94,10 @@ class Methods:
             self._endpoints["HEAD"] = endpoints["GET"]
         self._allow = ", ".join(sorted(self._endpoints))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         endpoint = self._endpoints.get(scope["method"])
         if endpoint is None:
             raise MethodNotAllowed(
                 f"Not allowed to {scope['method']} on {scope['path']} (allowed: {self._allow}).", self._allow
             )
-        await endpoint(scope, receive, send)
+        return endpoint(scope, receive, send)

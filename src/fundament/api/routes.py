@@ -1,6 +1,6 @@
 """Finds the endpoint of a path. It knows no endpoint."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -16,8 +16,8 @@ class Routes:
         routes = [Route(path, endpoint) for path, endpoint in endpoints.items() if "{" in path]
         self._router = Router(routes, redirect_slashes=False, default=_unknown_url)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._fixed.get(scope["path"], self._router)(scope, receive, send)
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self._fixed.get(scope["path"], self._router)(scope, receive, send)
 
 
 async def _unknown_url(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's signature

@@ -25,6 +25,7 @@ HEADERS = [
 class Connection(Protocol):
     """The client's end of a request, as `http.py` has it."""
 
+    loop: asyncio.AbstractEventLoop
     lost: bool
     on_lost: Callable[[], None] | None
 
@@ -38,7 +39,7 @@ class ClientWatch:
     def __init__(self, connection: Connection) -> None:
         self.left = False
         self._connection = connection
-        self._owner = asyncio.current_task()
+        self._owner = asyncio.current_task(connection.loop)
         connection.on_lost = self._leave
         if connection.lost:
             self._leave()

@@ -203,6 +203,8 @@ class Response:
             size += len(part)
             if size > limit_bytes:
                 raise UpstreamFailure("The upstream's answer is too large.", code="upstream_error")
+            if self._connection.complete and not self._connection.chunks:
+                break
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def close(self, *, wanted_all: bool = False) -> None:

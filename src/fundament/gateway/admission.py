@@ -46,7 +46,7 @@ class Admission:
                 "The Authorization header must have the form 'Bearer YOUR_KEY'.",
                 code="invalid_api_key",
             )
-        key = await self._keys.find(plaintext)
+        key = self._keys.held(plaintext) or await self._keys.find(plaintext)
         if key is None:
             raise InvalidKey(
                 f"Incorrect API key provided: {_masked(plaintext)}. It is unknown to this service, or was revoked.",

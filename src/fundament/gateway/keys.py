@@ -183,6 +183,10 @@ class KeyRefresher:
                 task.cancel()
             self._waiting = None
 
+    def held(self, plaintext: str) -> KeyRecord | None:
+        """The active key's record, if it is in memory."""
+        return self._ring.find(plaintext)
+
     async def find(self, plaintext: str) -> KeyRecord | None:
         """The active key's record. One that is not in memory is looked for in the source, as of now.
 
