@@ -108,12 +108,13 @@ def endurance(plan: Plan) -> Outcome:
         ]
     for name in endured.names:
         before, after = endured.descriptors(name)
-        figures.append(Figure(f"{name}, descriptors before", (before,)))
-        figures.append(Figure(f"{name}, descriptors more after", (after - before,), "", Goal("<=", 0)))
+        figures.append(Figure(f"{name}, descriptors more", (after - before,), "", Goal("<=", 0)))
+    at_rest = ", ".join(f"{name} {endured.descriptors(name)[0]}" for name in endured.names)
     kinds = sum(endured.tally.kinds.values())
     last = endured.samples[-1]
     notes = (
         f"{endured.tally.requests:,} requests in {kinds:,} exchanges of {len(endured.tally.kinds)} kinds",
+        f"descriptors before, at rest: {at_rest}",
         f"the load used {endured.load_busy:.0%} of a core",
         f"at the end the database had {last.database / 1e6:.0f} MB, the journal {last.journal / 1e6:.0f} MB",
     )
