@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import native_answers
 from catalogues import UPSTREAM_ENVIRONMENT, scripted_config
 from databases import PostgreSQL
 from lines import Line, Lines
@@ -146,6 +147,21 @@ def test_another_worker_cancels(pair: Service, upstream: ScriptedUpstream, lines
     for line in (maker, other):
         assert response_of(line.request("GET", f"{PATH}/{id}")) == cancelled
     assert (output_text(cancelled), cancelled["output"][0]["status"]) == ("Once upon ", "incomplete")
+    assert fold_events(whole_stream(resumed(pair, id), cancelled=True))["output"] == cancelled["output"]
+
+
+def test_another_worker_cancels_what_a_server_thinks(
+    pair: Service, upstream: ScriptedUpstream, lines: Lines, barrier: Barrier
+) -> None:
+    maker, other = lines.to_each(pair)
+    thinking = native_answers.answering(native_answers.reasoning("Hm."), native_answers.message("x"), pause=[barrier])
+    upstream.answer(thinking, path=native_answers.PATH)
+    body = asked("A story!", background=True, model="gpt-5-native")
+    id = response_of(maker.request("POST", PATH, body))["id"]
+    assert barrier.reached.wait(5)
+    stored_events(lines.to_other(pair, maker), id, 6)
+    cancelled = response_of(other.request("POST", f"{PATH}/{id}/cancel", {}))
+    assert cancelled["output"][0]["summary"] == [{"type": "summary_text", "text": "Hm."}]
     assert fold_events(whole_stream(resumed(pair, id), cancelled=True))["output"] == cancelled["output"]
 
 

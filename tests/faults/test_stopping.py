@@ -13,12 +13,15 @@ from typing import Any
 
 import pytest
 
+import native_answers
+from responding import read_events
 from scripted_answers import DONE, Answer, Barrier, Hang, chat_answer, chat_events, sse_answer
 from scripted_upstream import ScriptedUpstream
 from service import Reply, Service, wait_until
 from specification import assert_valid, assert_valid_stream, read_sse
 
 EVENTS = chat_events(["Hello", " you"])
+RESPONSE: dict[str, Any] = {"model": "m", "input": "x", "background": True}
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
 
 Start = Callable[..., Service]
@@ -117,6 +120,28 @@ def test_a_stream_that_outlives_the_grace_period_ends_with_an_error_frame(
     assert error["type"] == "server_error"
     assert_ended(service, within_s=5)
     upstream.wait_closed(timeout_s=1)
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_background_stream_that_outlives_the_grace_period_ends_with_an_error_event(
+    start: Start, upstream: ScriptedUpstream, later: bool
+) -> None:
+    service = start(grace_period_s=1)
+    upstream.answer(native_answers.answering(native_answers.message("a", "b"), pause=[Hang()]))
+    request: tuple[Any, ...] = ("POST", "/v2/responses", {**RESPONSE, "stream": True})
+    if later:
+        id = service.post("/v2/responses", RESPONSE).json["id"]
+        request = ("GET", f"/v2/responses/{id}?stream=true")
+    with service.send(*request) as reply:
+        events = reply.events()
+        begun = list(read_events(next(events) for _ in range(6)))
+        terminate(service)
+        [last] = events
+    error = native_answers.decoded(last)  # of which the two specifications have different ideas
+    assert assert_valid("ResponseErrorEvent", error)["code"] == "service_stopping"
+    assert [event["sequence_number"] for event in [*begun, error]] == list(range(7))
+    assert_ended(service, within_s=5)
+    assert "Traceback" not in service.log_text()
 
 
 def test_a_request_that_outlives_the_grace_period_is_a_503(start: Start, upstream: ScriptedUpstream) -> None:

@@ -15,6 +15,7 @@ DELTAS = {
     "response.function_call_arguments": "arguments",
     "response.custom_tool_call_input": "input",
     "response.mcp_call_arguments": "arguments",
+    "response.code_interpreter_call_code": "code",
 }
 # What is not told in pieces stands in the item when it is done.
 WHOLE = {
@@ -22,6 +23,10 @@ WHOLE = {
     "mcp_call": {"output", "error"},
     "reasoning": {"encrypted_content"},
     "web_search_call": {"action"},
+    "file_search_call": {"queries", "results"},
+    "code_interpreter_call": {"outputs"},
+    "image_generation_call": {"result"},
+    "apply_patch_call": {"operation"},
 }
 
 
@@ -50,8 +55,14 @@ def _apply(event: dict[str, Any], output: list[dict[str, Any]]) -> None:
             later = {"status"} | WHOLE.get(built["type"], set())
             assert event["item"] == built | {name: event["item"][name] for name in later & event["item"].keys()}
             output[event["output_index"]] = event["item"]
-        case (("response.mcp_call" | "response.mcp_list_tools" | "response.web_search_call"), _, _):
+        case name, _, _ if name.removeprefix("response.") == output[event["output_index"]]["type"]:
             assert event["item_id"] == output[event["output_index"]]["id"]
+        case "response.output_text.annotation", _, "added":
+            annotations = _place(event, output)["annotations"]
+            assert event["annotation_index"] == len(annotations)
+            annotations.append(event["annotation"])
+        case "response.shell_call_command", _, happened:
+            _apply_command(event, happened, output[event["output_index"]]["action"]["commands"])
         case "response.content_part", _, "added":
             content = output[event["output_index"]]["content"]
             assert event["content_index"] == len(content)
@@ -72,6 +83,17 @@ def _apply(event: dict[str, Any], output: list[dict[str, Any]]) -> None:
             shown = {key: value for key, value in event.items() if key in {DELTAS[name], "logprobs", "name"}}
             assert shown == {key: place[key] for key in shown}
             assert DELTAS[name] in shown
+
+
+def _apply_command(event: dict[str, Any], happened: str, commands: list[str]) -> None:
+    index = event["command_index"]
+    if happened == "added":
+        assert index == len(commands)
+        commands.append(event["command"])
+    elif happened == "delta":
+        commands[index] += event["delta"]
+    else:
+        assert commands[index] == event["command"]
 
 
 def _place(event: dict[str, Any], output: list[dict[str, Any]]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ It knows Open Responses' state machines and nothing of the code that makes the e
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 WORDS = {
@@ -19,42 +20,79 @@ def argument(events: str) -> str:
     return rf"(response\.{events}\.delta )*response\.{events}\.done "
 
 
-def part(events: str) -> str:
-    return rf"\( {argument(events)}\) "
+def part(text: str) -> str:
+    return rf"\( {text}\) "
 
 
-MESSAGE = rf"\[message (({part('output_text')})|({part('refusal')}))+\]message "
-REASONING = rf"\[reasoning ({part('reasoning_text')})+\]reasoning "
+TEXT = r"(response\.output_text\.(delta|annotation\.added) )*response\.output_text\.done "
 # Reasoning that only its server can read: of it, the summary is told, or nothing.
 SUMMARY = (
     r"response\.reasoning_summary_part\.added "
     rf"{argument('reasoning_summary_text')}response\.reasoning_summary_part\.done "
 )
 SEALED = rf"\[sealed ({SUMMARY})*\]sealed "
-SEARCH = (
-    r"\[web_search_call response\.web_search_call\.in_progress (response\.web_search_call\.searching )?"
-    r"(response\.web_search_call\.completed )?\]web_search_call "
-)
 FUNCTION = rf"\[function_call {argument('function_call_arguments')}\]function_call "
 CUSTOM = rf"\[custom_tool_call {argument('custom_tool_call_input')}\]custom_tool_call "
-LISTING = r"response\.mcp_list_tools"
-LIST = rf"\[mcp_list_tools {LISTING}\.in_progress {LISTING}\.(completed|failed) \]mcp_list_tools "
+COMMAND = rf"response\.shell_call_command\.added {argument('shell_call_command')}"
+SHELL = rf"\[shell_call ({COMMAND})*\]shell_call "
+PATCH = r"\[apply_patch_call \]apply_patch_call "
 QUESTION = r"\[mcp_approval_request \]mcp_approval_request "
-# A call of an MCP server stays open while others are told; that its two halves belong together, `_assert_halves` sees.
-CALL = rf"\[mcp_call response\.mcp_call\.in_progress {argument('mcp_call_arguments')}"
 CALL_END = r"(response\.mcp_call\.(completed|failed) )?\]mcp_call "
-ITEMS = rf"({MESSAGE}|{REASONING}|{SEALED}|{SEARCH}|{FUNCTION}|{CUSTOM}|{LIST}|{QUESTION}|{CALL}|{CALL_END})*"
+
+
+def items(*, broken_off: bool) -> str:
+    """What is told of items; what is broken off may have ended before that was told with which it begins."""
+    parts, begun = ("*", "?") if broken_off else ("+", "")
+    message = rf"\[message (({part(TEXT)})|({part(argument('refusal'))})){parts}\]message "
+    reasoning = rf"\[reasoning ({part(argument('reasoning_text'))}){parts}\]reasoning "
+
+    def tool(item: str, *happens: str, ending: str = r"(response\.{}\.completed )?") -> str:
+        inner = "".join(happens) + ending.format(item)
+        return rf"\[{item} (response\.{item}\.in_progress ){begun}{inner}\]{item} "
+
+    def state(item: str, name: str, times: str = "?") -> str:
+        return rf"(response\.{item}\.{name} ){times}"
+
+    tools = [
+        *(tool(item, state(item, "searching")) for item in ("web_search_call", "file_search_call")),
+        tool(
+            "code_interpreter_call",
+            argument("code_interpreter_call_code"),
+            state("code_interpreter_call", "interpreting"),
+        ),
+        tool(
+            "image_generation_call",
+            state("image_generation_call", "generating"),
+            state("image_generation_call", "partial_image", "*"),
+        ),
+        tool("mcp_list_tools", ending=r"response\.{}\.(completed|failed) "),
+    ]
+    # A call of an MCP server stays open while others are told; that its two halves belong together, `_assert_halves`
+    # sees.
+    call = rf"\[mcp_call (response\.mcp_call\.in_progress ){begun}{argument('mcp_call_arguments')}"
+    others = [SEALED, FUNCTION, CUSTOM, SHELL, PATCH, QUESTION, CALL_END]
+    return f"({'|'.join([message, reasoning, call, *tools, *others])})*"
+
+
 BEGINNING = r"response\.created (response\.queued )?"
-STREAM = re.compile(
-    rf"{BEGINNING}(response\.in_progress {ITEMS}response\.(completed|incomplete|failed) |response\.failed )"
-)
-CANCELLED = re.compile(rf"{BEGINNING}(response\.in_progress {ITEMS})?")
 
 
-def assert_in_order(events: Sequence[dict[str, Any]], *, cancelled: bool = False) -> None:
-    """The events are one whole stream: in the grammar's order, numbered without gaps, each in its item and part."""
+@cache
+def stream(*, cancelled: bool, broken_off: bool) -> re.Pattern[str]:
+    told = rf"response\.in_progress {items(broken_off=broken_off)}"
+    if cancelled:
+        return re.compile(rf"{BEGINNING}({told})?")
+    return re.compile(rf"{BEGINNING}({told}response\.(completed|incomplete|failed) |response\.failed )")
+
+
+def assert_in_order(events: Sequence[dict[str, Any]], *, cancelled: bool = False, broken_off: bool = False) -> None:
+    """The events are one whole stream: in the grammar's order, numbered without gaps, each in its item and part.
+
+    `broken_off` says that it may have been ended between any two events.
+    """
     sentence = "".join(f"{_word(event)} " for event in events)
-    assert (CANCELLED if cancelled else STREAM).fullmatch(sentence), f"not in order: {sentence}"
+    grammar = stream(cancelled=cancelled, broken_off=broken_off)
+    assert grammar.fullmatch(sentence), f"not in order: {sentence}"
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     assert len({event["response"]["id"] for event in events if "response" in event}) == 1
     halves = [event for event in events if _is_second_half(event)]

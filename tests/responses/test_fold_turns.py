@@ -63,6 +63,19 @@ def test_turns_may_end_anywhere(turns: list[list[Said]], needs_approval: bool, d
             assert_whole(fold, [*events, *fold.cancel()], cancelled=True)
 
 
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_a_list_of_tools_that_nobody_waits_for_has_failed(cancelled: bool) -> None:
+    fold = new_fold()
+    events = [*fold.start(), *fold.list_tools("s")]
+    ending = fold.cancel() if cancelled else fold.fail(ServerFailure("The service stops."))
+    assert [event["type"].removeprefix("response.") for event in ending[:2]] == [
+        "mcp_list_tools.failed",
+        "output_item.done",
+    ]
+    assert_whole(fold, [*events, *ending], cancelled=cancelled)
+    assert fold.response["output"][0]["error"]  # so that a later response asks the server again
+
+
 @settings(deadline=None)
 @given(chats)
 def test_who_asks_the_client_hands_over(chat: list[Said]) -> None:

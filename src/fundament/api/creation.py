@@ -5,9 +5,8 @@ It knows their order and what is said of a failure when; it does not know how th
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -27,6 +26,8 @@ from fundament.responses.ids import ids
 from fundament.responses.making import Making
 from fundament.responses.native import AnyMaking, NativeMaking
 from fundament.responses.references import with_items
+
+T = TypeVar("T")
 
 
 class Watch(Protocol):
@@ -181,14 +182,7 @@ class Creation(Struct, frozen=True):
         Raises:
             RequestError: the model's server failed, or the response could not be kept.
         """
-        async with self._guarded(watch):
-            await self.making.open(stream=False)
-            await self.making.whole()
-            await self._keep()
-            watch.stop()
-            self.settle(None)
-            return self.making.fold.response
-        return None
+        return await self._guarded(watch, self._make(watch))
 
     async def stream(self, watch: Watch, listener: Listener) -> None:
         """Tells the response as it is made.
@@ -196,29 +190,7 @@ class Creation(Struct, frozen=True):
         Raises:
             RequestError: the model's server failed before it began to answer; nothing was told.
         """
-        async with self._guarded(watch):
-            await self.making.open(stream=True)
-            await self.making.peek()
-            await listener.begin()
-            number = -1
-            try:
-                async for events in self.making.events():
-                    number = events[-1]["sequence_number"]
-                    if events[-1]["type"] != "response.in_progress":  # which is said before the model says anything
-                        self.metering.first_byte()
-                    if self.making.ended:
-                        await self._keep()
-                        self.settle(None)
-                        watch.stop()
-                    await listener.tell(events)
-            except RequestError as failure:  # it could not be kept: what was said stands, but will not be found
-                self.settle(failure)
-                await listener.fail(failure, number + 1)
-            except asyncio.CancelledError:
-                if watch.left:
-                    raise
-                await listener.tell(self.making.fold.fail(stopping()))
-                self.settle(stopping())
+        await self._guarded(watch, self._tell(watch, listener))
 
     async def prepare(self, listener: Listener) -> None:
         """Tells a response without an answer, for later ones to go on from.
@@ -245,14 +217,45 @@ class Creation(Struct, frozen=True):
         else:
             self.metering.settle("cancelled" if status == "cancelled" else "completed", self.making.usage)
 
-    @asynccontextmanager
-    async def _guarded(self, watch: Watch) -> AsyncGenerator[None]:
-        """However it ends, it is settled and the model's server is let go; the client's leaving is no failure."""
+    async def _make(self, watch: Watch) -> Json:
+        await self.making.open(stream=False)
+        await self.making.whole()
+        await self._keep()
+        watch.stop()
+        self.settle(None)
+        return self.making.fold.response
+
+    async def _tell(self, watch: Watch, listener: Listener) -> None:
+        await self.making.open(stream=True)
+        await self.making.peek()
+        await listener.begin()
+        number = -1
+        try:
+            async for events in self.making.events():
+                number = events[-1]["sequence_number"]
+                if events[-1]["type"] != "response.in_progress":  # which is said before the model says anything
+                    self.metering.first_byte()
+                if self.making.ended:
+                    await self._keep()
+                    self.settle(None)
+                    watch.stop()
+                await listener.tell(events)
+        except RequestError as failure:  # it could not be kept: what was said stands, but will not be found
+            self.settle(failure)
+            await listener.fail(failure, number + 1)
+        except asyncio.CancelledError:
+            if watch.left:
+                raise
+            await listener.tell(self.making.fold.fail(stopping()))
+            self.settle(stopping())
+
+    async def _guarded(self, watch: Watch, work: Awaitable[T]) -> T | None:
+        """However the work ends, it is settled and the model's server is let go; the client's leaving is no failure."""
         outcome: Outcome = "cancelled"
         error_code: str | None = None
         status = CLIENT_LEFT
         try:
-            yield
+            return await work
         except RequestError as failure:
             outcome, error_code, status = "failed", failure.code, failure.status
             raise
@@ -261,6 +264,7 @@ class Creation(Struct, frozen=True):
                 ending = stopping()
                 outcome, error_code, status = "failed", ending.code, ending.status
                 raise ending from None
+            return None
         finally:
             watch.stop()
             await self.making.close()

@@ -3,7 +3,7 @@
 It knows no endpoint.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +36,8 @@ class Desk:
     max_body_bytes: int
     allow_private_addresses: bool = False
 
-    async def key(self, scope: Scope) -> KeyRecord:
-        return await self.admission.authenticate(header(scope, b"authorization"))
+    def key(self, scope: Scope) -> Awaitable[KeyRecord]:
+        return self.admission.authenticate(header(scope, b"authorization"))
 
     async def body(self, scope: Scope, receive: Receive) -> dict[str, Any]:
         return decode_object(await read_body(scope, receive, self.max_body_bytes) or b"{}")

@@ -16,7 +16,7 @@ from fundament.api.creation import Creation, begin
 from fundament.api.desk import Desk, response_not_found
 from fundament.api.edge import send_json
 from fundament.api.requests import ClientLeft
-from fundament.api.streaming import HEADERS, ClientWatch
+from fundament.api.streaming import HEADERS, ClientWatch, stopping
 from fundament.errors import InvalidRequest, RequestError
 from fundament.gateway.state import Events, StoredResponse
 from fundament.protocol import responses
@@ -49,7 +49,7 @@ class CreateResponse:
         scope["connection"].tell(creation.limit_lines)
         scope["metered"] = True
         if creation.request.background:
-            await self._in_background(creation, send)
+            await self._in_background(creation, scope, send)
         elif creation.request.stream:
             watch = ClientWatch(scope["connection"])
             listener = SseListener(send, padded=creation.padded)
@@ -61,7 +61,7 @@ class CreateResponse:
             if response is not None:
                 await send_json(send, _encode(response))
 
-    async def _in_background(self, creation: Creation, send: Send) -> None:
+    async def _in_background(self, creation: Creation, scope: Scope, send: Send) -> None:
         def settle(_: AnyMaking, failure: RequestError | None) -> None:
             creation.settle(failure)
 
@@ -72,7 +72,8 @@ class CreateResponse:
             creation.settle(failure, http_status=failure.status)
             raise
         if creation.request.stream:
-            await follow(self._desk.background, stored, -1, SseListener(send, padded=creation.padded))
+            listener = SseListener(send, padded=creation.padded)
+            await follow(self._desk.background, stored, -1, listener, ClientWatch(scope["connection"]))
         else:
             await send_json(send, _encode(stored.response))
 
@@ -105,15 +106,25 @@ class SseListener:
         await self._send({"type": "http.response.body", "body": b""})
 
 
-async def follow(background: Background, stored: StoredResponse, after: int, listener: SseListener) -> None:
-    """Tells the events of a response in the background that come after `after`; the client's leaving ends it."""
-    await listener.begin()
+async def follow(
+    background: Background, stored: StoredResponse, after: int, listener: SseListener, watch: ClientWatch
+) -> None:
+    """Tells the events of a response in the background that come after `after`.
+
+    The client's leaving ends it. What cannot be told on, also because the service stops, ends in an error event.
+    """
     try:
+        await listener.begin()
         async for events in background.follow(stored.owner, stored.id, after):
             await listener.relay(events)
             after = events[-1][0]
     except RequestError as failure:
         await listener.fail(failure, after + 1)
+    except asyncio.CancelledError:
+        if watch.left:
+            return
+        await listener.fail(stopping(), after + 1)
+    watch.stop()
     await listener.end()
 
 
@@ -140,14 +151,7 @@ class RetrieveResponse:
                 param="stream",
                 code="invalid_value",
             )
-        watch = ClientWatch(scope["connection"])
-        try:
-            await follow(self._desk.background, stored, after, listener)
-        except asyncio.CancelledError:
-            if not watch.left:
-                raise
-        finally:
-            watch.stop()
+        await follow(self._desk.background, stored, after, listener, ClientWatch(scope["connection"]))
 
 
 class DeleteResponse:

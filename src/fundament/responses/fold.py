@@ -15,6 +15,7 @@ from fundament.responses.chunks import CallPiece, Choice, Chunk
 from fundament.responses.items import (
     CALL_FORMS,
     ID_PREFIXES,
+    LIST_BROKEN_OFF,
     TEXT_FORMS,
     CallItem,
     Json,
@@ -194,7 +195,7 @@ class ResponseFold:
         else:
             call.result = result
             status: Status = "completed" if result.error is None else "failed"
-            self._emit_in_call(call, f"response.mcp_call.{status}")
+            self._emit(f"response.mcp_call.{status}", item_id=call.id, output_index=call.output_index)
             self._end_call(call, status)
         return self._taken()
 
@@ -236,7 +237,8 @@ class ResponseFold:
         if part is None or part.type != type:
             part = self._open_part(type)
         part.pieces.append(text)
-        self._emit_in_part(part, f"{TEXT_FORMS[type].events}.delta", delta=text, **more)
+        if self._told:
+            self._emit_in_part(part, f"{TEXT_FORMS[type].events}.delta", delta=text, **more)
         return part
 
     def _add_call_piece(self, piece: CallPiece) -> None:
@@ -329,6 +331,9 @@ class ResponseFold:
             form = CALL_FORMS[item.type]
             name = {"name": item.name} if item.type == "function_call" else {}
             self._emit_in_item(f"{form.events}.done", **name, **{form.field: item.arguments})
+        elif isinstance(item, ToolListItem) and status == "incomplete":
+            item.error = LIST_BROKEN_OFF
+            self._emit_in_item("response.mcp_list_tools.failed")
         self._item = None
         if isinstance(item, RemoteCallItem):
             self._output.append(item.shown("in_progress"))
@@ -352,9 +357,8 @@ class ResponseFold:
         self._emit("response.output_item.done", output_index=call.output_index, item=shown)
 
     def _has_answer(self) -> bool:
-        if self._item is not None and self._item.type not in _ON_THE_WAY:
-            return True
-        return any(item["type"] not in _ON_THE_WAY for item in self._output)
+        types = [item["type"] for item in self._output] + ([] if self._item is None else [self._item.type])
+        return not _ON_THE_WAY.issuperset(types)
 
     def _end(self, status: str, **fields: Any) -> list[Event]:
         self._settle(status, **fields)
@@ -379,11 +383,7 @@ class ResponseFold:
         self._emit(type, item_id=part.item_id, output_index=len(self._output), content_index=part.index, **fields)
 
     def _emit_in_item(self, type: str, /, **fields: Any) -> None:
-        item_id = "" if self._item is None else self._item.id
-        self._emit(type, item_id=item_id, output_index=len(self._output), **fields)
-
-    def _emit_in_call(self, call: RemoteCallItem, type: str, /) -> None:
-        self._emit(type, item_id=call.id, output_index=call.output_index)
+        self._emit(type, item_id=self._item.id if self._item else "", output_index=len(self._output), **fields)
 
     def _emit(self, type: str, /, **fields: Any) -> None:
         if not self._told:

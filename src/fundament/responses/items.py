@@ -50,6 +50,7 @@ CALL_FORMS: Mapping[AnyCallType, CallForm] = MappingProxyType(
     }
 )
 ID_PREFIXES = MappingProxyType({"message": "msg", "reasoning": "rs"})
+LIST_BROKEN_OFF = "The response ended before the server told its tools."
 
 
 @dataclass(slots=True)

@@ -21,8 +21,8 @@ async def with_items(
     store: StateStore, owner: str, request: ResponsesRequest, history: Sequence[Json]
 ) -> ResponsesRequest:
     """The request with the items that its input refers to; raises as `resolved`."""
-    items = request.items
-    if not any(isinstance(item, ItemReference) for item in items):
+    items = request.input
+    if not isinstance(items, list) or not any(isinstance(item, ItemReference) for item in items):
         return request
     return replace(request, input=await resolved(store, owner, items, "input", history))
 

@@ -10,7 +10,7 @@ from typing import Any
 from fundament.errors import RequestError
 from fundament.protocol.usage import Usage
 from fundament.responses.fold import Event
-from fundament.responses.growing import GrowingItem
+from fundament.responses.growing import GrowingOutput
 from fundament.responses.native_input import BOUND
 from fundament.responses.resource import Json, read_usage, shown_error, shown_usage
 from fundament.responses.tools import without_secrets
@@ -40,8 +40,7 @@ class RelayedResponse:
         self._response = dict(response)
         self._new_id = new_id
         self._ids: dict[str, str] = {}
-        self._output: dict[int, Json] = {}
-        self._growing: dict[int, GrowingItem] = {}
+        self._output = GrowingOutput()
         self._events: list[Event] = []
         self._sequence_number = 0
         self.usage: Usage | None = None
@@ -49,8 +48,7 @@ class RelayedResponse:
     @property
     def response(self) -> Json:
         """The response object as it is now, what is being told included; it does not change afterwards."""
-        items = self._output | {index: item.shown() for index, item in self._growing.items()}
-        return {**self._response, "output": [items[index] for index in sorted(items)]}
+        return {**self._response, "output": self._output.items}
 
     @property
     def status(self) -> str:
@@ -94,9 +92,7 @@ class RelayedResponse:
             KeyError, TypeError, ValueError: as `feed`.
         """
         self._learn(told)
-        self._growing.clear()
-        if items := told.get("output"):
-            self._output = {index: self._with_our_id(item) for index, item in enumerate(items)}
+        self._output.replace([self._with_our_id(item) for item in told.get("output") or ()])
         self._response["status"] = told["status"]
         if told.get("completed_at") is not None:  # by the server's clock
             self._response["completed_at"] = max(told["completed_at"], self._response["created_at"])
@@ -138,19 +134,8 @@ class RelayedResponse:
             fields["item"] = self._with_our_id(fields["item"])
         if "item_id" in fields:
             fields["item_id"] = self._ids.get(fields["item_id"], fields["item_id"])
-        if "output_index" in fields:
-            self._note(kind, fields)
+        self._output.take({"type": kind, **fields})
         self._emit(kind, **fields)
-
-    def _note(self, kind: str, fields: Json) -> None:
-        index: int = fields["output_index"]
-        if kind == "response.output_item.added":
-            self._growing[index] = GrowingItem(fields["item"], index)
-        elif kind == "response.output_item.done":
-            self._growing.pop(index, None)
-            self._output[index] = fields["item"]
-        elif index in self._growing:
-            self._growing[index].take({"type": kind, **fields})
 
     def _with_our_id(self, item: Mapping[str, Any]) -> Json:
         id: str = item.get("id") or ""
@@ -161,12 +146,8 @@ class RelayedResponse:
         return {**item, "id": self._ids[id]}
 
     def _close(self) -> None:
-        for index in sorted(self._growing):
-            for event in self._growing[index].closing():
-                self._emit(event.pop("type"), **event)
-                if "item" in event:
-                    self._output[index] = event["item"]
-        self._growing.clear()
+        for event in self._output.close():
+            self._emit(event.pop("type"), **event)
 
     def _emit(self, type: str, /, **fields: Any) -> None:
         self._events.append({"type": type, "sequence_number": self._sequence_number, **fields})
