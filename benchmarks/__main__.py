@@ -10,7 +10,18 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from benchmarks import UnmeasurableError, gateway, install, ledger, limits, model, report, responses, translation
+from benchmarks import (
+    UnmeasurableError,
+    endurance,
+    gateway,
+    install,
+    ledger,
+    limits,
+    model,
+    report,
+    responses,
+    translation,
+)
 from benchmarks.figures import Outcome
 from benchmarks.rounds import Company
 
@@ -24,7 +35,9 @@ _CASES: dict[str, Callable[[bool], Outcome]] = {
     "translation": lambda quick: translation.translation(3 if quick else 9),
     "ledger": lambda quick: ledger.ledger(gateway.QUICK if quick else gateway.FULL),
     "model": lambda quick: model.model(model.QUICK if quick else model.FULL),
+    "endurance": lambda quick: endurance.endurance(endurance.SHORT if quick else endurance.HOUR),
 }
+_WHEN_NAMED = "endurance"  # it takes an hour
 
 
 def main() -> int:
@@ -33,14 +46,18 @@ def main() -> int:
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(ending) is not signal.SIG_IGN:  # nohup
             signal.signal(ending, _leave)
-    names: list[str] = arguments.only or list(_CASES)
+    names: list[str] = arguments.only or [name for name in _CASES if name != _WHEN_NAMED]
     try:
         run = _run(names, arguments.quick, _installed(names))
         report.show(run)
         report.save(run)
         complete = len(run.outcomes) == len(names)
         if arguments.write and complete:
-            report.write(run)
+            if names == [_WHEN_NAMED]:
+                endurance.publish()
+                report.write(run, report.ENDURANCE, chart=endurance.CHART.name)
+            else:
+                report.write(run, report.FIGURES)
     except UnmeasurableError as error:
         print(f"\nnot measured: {error}", file=sys.stderr)
         return 2
@@ -66,7 +83,7 @@ def _run(names: list[str], quick: bool, programs: dict[str, str]) -> report.Repo
 def _installed(names: list[str]) -> dict[str, str]:
     """Versions of what the cases need beside Fundament itself; installed now, so that it is not measured."""
     versions: dict[str, str] = {}
-    if any(name not in {"model", "translation"} for name in names):
+    if any(name not in {"model", "translation", "endurance"} for name in names):
         versions |= {"nginx": install.nginx().version, "wrk": install.wrk().version}
     if "requests" in names or "streams" in names:
         versions["litellm"] = install.litellm().version
@@ -75,14 +92,21 @@ def _installed(names: list[str]) -> dict[str, str]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", action="append", choices=list(_CASES), help="this case alone; may be repeated")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=list(_CASES),
+        help="this case alone; may be repeated; endurance runs in no other way",
+    )
     parser.add_argument(
         "--quick", action="store_true", help="short windows, few rounds: shows that it runs, not figures"
     )
-    parser.add_argument("--write", action="store_true", help="put the figures of a whole run into docs/benchmarks.md")
+    parser.add_argument("--write", action="store_true", help="put the figures into docs/benchmarks.md")
     arguments = parser.parse_args()
-    if arguments.write and (arguments.quick or arguments.only):
-        parser.error("--write is for the figures of a whole run: not with --quick or --only")
+    if arguments.write and (arguments.quick or arguments.only not in (None, [_WHEN_NAMED])):
+        parser.error(
+            f"--write is for the figures of a whole run: not with --quick, with --only for {_WHEN_NAMED} alone"
+        )
     return arguments
 
 

@@ -73,11 +73,11 @@ class Processes:
     """Those that one measurement needs; leaving the `with` block ends them, the last started first."""
 
     def __init__(self, logs: Path) -> None:
-        self._logs = logs
+        self.logs = logs
         self._started: list[Process] = []
 
     def __enter__(self) -> Self:
-        self._logs.mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(
@@ -96,7 +96,7 @@ class Processes:
         prefix = ["setpriv", "--pdeathsig", "TERM"]
         if core is not None:
             prefix += ["taskset", "--cpu-list", str(core)]
-        log = self._logs / f"{name}.log"
+        log = self.logs / f"{name}.log"
         with log.open("wb") as output:
             popen = subprocess.Popen(
                 [*prefix, *command],

@@ -22,7 +22,8 @@ from benchmarks.install import BENCH, PROJECT
 
 RESULTS = BENCH / "results.json"
 DOCUMENT = PROJECT / "docs" / "benchmarks.md"
-_START, _END = "<!-- figures: written by `make bench` -->", "<!-- end of figures -->"
+FIGURES = ("<!-- figures: written by `make bench` -->", "<!-- end of figures -->")
+ENDURANCE = ("<!-- endurance: written by its case -->", "<!-- end of endurance -->")
 _WIDTH = 100
 _PACKAGES = ("fundament", "uvicorn", "httptools", "uvloop", "msgspec", "xllamacpp")
 
@@ -80,14 +81,17 @@ def save(run: Report) -> None:
     RESULTS.write_text(json.dumps(body, indent=2) + "\n")
 
 
-def write(run: Report) -> None:
-    """Puts the figures between the markers of the documentation's page."""
-    text = DOCUMENT.read_text()
-    before, start, rest = text.partition(_START)
-    _, end, after = rest.partition(_END)
+def write(run: Report, markers: tuple[str, str], *, chart: str | None = None) -> None:
+    """Puts the figures between two markers, `FIGURES` or `ENDURANCE`, of the documentation's page.
+
+    `chart` is the name of an image beside the page, to be shown before them.
+    """
+    before, start, rest = DOCUMENT.read_text().partition(markers[0])
+    _, end, after = rest.partition(markers[1])
     if not start or not end:
-        raise UnmeasurableError(f"{DOCUMENT.relative_to(PROJECT)} has lost the markers {_START} and {_END}")
-    DOCUMENT.write_text(f"{before}{_START}\n\n{_markdown(run)}\n{_END}{after}")
+        raise UnmeasurableError(f"{DOCUMENT.relative_to(PROJECT)} has lost the markers {' and '.join(markers)}")
+    image = f"![{run.outcomes[0].title}]({chart})\n\n" if chart else ""
+    DOCUMENT.write_text(f"{before}{start}\n\n{image}{_markdown(run)}\n{end}{after}")
 
 
 def _markdown(run: Report) -> str:

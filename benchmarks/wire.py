@@ -5,6 +5,7 @@ No I/O. The sizes are part of the benchmark: a request of about 170 bytes, an an
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 MODEL = "bench-model"
 CHUNKS = 200
@@ -13,7 +14,6 @@ ANSWER_TEXT = (
     "over and over."
 )
 _IDENTITY = {"id": "chatcmpl-AbCdEfGhIjKlMnOpQrStUvWx", "created": 1790000000, "model": MODEL}
-_USAGE = {"prompt_tokens": 24, "completion_tokens": CHUNKS, "total_tokens": 24 + CHUNKS}
 
 
 def request(*, stream: bool) -> str:
@@ -47,24 +47,26 @@ def answer() -> str:
     return _compact(body)
 
 
-def stream_texts() -> list[str]:
-    return [f" token{number}" for number in range(CHUNKS)]
+def stream_texts(count: int = CHUNKS) -> list[str]:
+    return [f" token{number}" for number in range(count)]
 
 
-def stream_events(*, with_usage: bool) -> list[bytes]:
-    """The events of a streamed answer: 200 chunks with text, the one with usage when it was asked for, and the end."""
-    chunks = [_chunk([_text_choice(position, text)]) for position, text in enumerate(stream_texts())]
+def stream_events(*, with_usage: bool, count: int = CHUNKS) -> list[bytes]:
+    """The events of a streamed answer: `count` chunks with text, that with usage when it was asked for, and the end."""
+    last = count - 1
+    chunks = [_chunk([_text_choice(text, ends=number == last)]) for number, text in enumerate(stream_texts(count))]
+    chunks[0]["choices"][0]["delta"]["role"] = "assistant"
     if with_usage:
-        chunks.append({**_chunk([]), "usage": _USAGE})
+        usage = {"prompt_tokens": 24, "completion_tokens": count, "total_tokens": 24 + count}
+        chunks.append({**_chunk([]), "usage": usage})
     return [f"data: {_compact(chunk)}\n\n".encode() for chunk in chunks] + [b"data: [DONE]\n\n"]
 
 
-def _text_choice(position: int, text: str) -> Mapping[str, object]:
-    delta = {"role": "assistant", "content": text} if position == 0 else {"content": text}
-    return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": "stop" if position == CHUNKS - 1 else None}
+def _text_choice(text: str, *, ends: bool) -> dict[str, Any]:
+    return {"index": 0, "delta": {"content": text}, "logprobs": None, "finish_reason": "stop" if ends else None}
 
 
-def _chunk(choices: Sequence[Mapping[str, object]]) -> Mapping[str, object]:
+def _chunk(choices: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"object": "chat.completion.chunk", **_IDENTITY, "choices": choices}
 
 

@@ -190,6 +190,13 @@ def assert_told_as_failed(service: Service, id: str, begun: list[dict[str, Any]]
     assert last["response"] == retrieve(service, id)
     assert output_text(last["response"]).startswith("Once upon ")
     assert last["response"]["output"][0]["status"] == "incomplete"
+    for after in range(len(begun) - 1, len(everything)):
+        assert resumed(service, id, after) == everything[after + 1 :]
+
+
+def assert_recorded_as_failed(service: Service, id: str) -> None:
+    """Who found its maker dead knows no more of the usage than that each delta was a token."""
+    everything = whole_stream(resumed(service, id))
     assert wait_until(lambda: bool(usage_records(service, id)), 3)
     [record] = usage_records(service, id)
     assert (record["outcome"], record["error_code"], record["endpoint"]) == ("failed", "server_error", "responses")
@@ -197,8 +204,6 @@ def assert_told_as_failed(service: Service, id: str, begun: list[dict[str, Any]]
     assert (record["model"], record["output_tokens"]) == ("gpt-4.1", deltas)
     assert not record.get("tokens_known")
     assert record["duration_ms"] > 0
-    for after in range(len(begun) - 1, len(everything)):
-        assert resumed(service, id, after) == everything[after + 1 :]
 
 
 def test_what_a_killed_or_a_sleeping_worker_was_making_has_failed(
@@ -236,7 +241,9 @@ def test_what_a_killed_or_a_sleeping_worker_was_making_has_failed(
         os.kill(sleeping.worker.pid, signal.SIGCONT)
     time.sleep(1.5)  # it sees within a second that what it made is no longer its own
     assert_told_as_failed(service, first, first_begun)
+    assert_recorded_as_failed(service, first)
     assert_told_as_failed(service, second, second_begun)
+    [_] = usage_records(service, second)  # by who was quicker: who ended it, or its maker, who knows what it used
     upstream.answer(saying("Yes."))
     assert output_text(respond(service, "Again?")) == "Yes."
     service.stop()
@@ -283,6 +290,7 @@ def test_after_everything_was_killed_everything_is_told(
     assert ended(service, running, timeout_s=WITHIN_S)["status"] == "failed"
     assert time.monotonic() - started_at < WITHIN_S
     assert_told_as_failed(service, running, begun)
+    assert_recorded_as_failed(service, running)
     service.stop()
 
 
@@ -337,3 +345,29 @@ def test_an_end_that_the_database_does_not_take_is_kept_when_it_is_back(
         assert whole_stream(resumed(service, id))[-1]["response"] == response
         [record] = usage_records(service, id)
         assert record["outcome"] == "completed"
+
+
+def test_what_a_worker_used_is_recorded_before_its_end_is_kept(
+    on_postgresql: Service, postgresql: PostgreSQL, upstream: ScriptedUpstream, barrier: Barrier, lines: Lines
+) -> None:
+    """A worker that dies between the two: who ends the response instead does not know what was used."""
+    maker, other = lines.to_each(on_postgresql)
+    upstream.answer(saying("Once ", "upon ", "a time.", pause=[barrier]))
+    id = maker.request("POST", PATH, asked("A story!", background=True)).json["id"]
+    assert barrier.reached.wait(5)
+    postgresql.stop()
+    try:
+        barrier.release()
+        assert wait_until(lambda: "background_response_not_kept" in on_postgresql.log_text(), 5)
+        maker.worker.kill()
+    finally:
+        postgresql.start()
+    assert wait_until(lambda: other.request("GET", f"{PATH}/{id}").json["status"] == "failed", WITHIN_S)
+    assert wait_until(lambda: "background_response_orphaned" in on_postgresql.log_text(), 5)
+    time.sleep(2)  # the record of who ended it is moved as well
+    [record] = usage_records(on_postgresql, id)
+    assert (record["outcome"], record["tokens_known"], record["output_tokens"]) == (
+        "completed",
+        True,
+        len("Once upon a time."),
+    )

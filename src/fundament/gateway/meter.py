@@ -58,6 +58,10 @@ class Journal(Protocol):
         """Takes one record, which is safe from this process's end before the answer that it belongs to goes out."""
         ...
 
+    def flush(self) -> None:
+        """Makes what it took safe from this process's end now."""
+        ...
+
 
 class Held(Protocol):
     """What a request holds of its contract's quota."""
@@ -160,6 +164,10 @@ class Meter:
     def write(self, record: UsageRecord) -> None:
         """Takes the record of a request whose own process did not live to write it."""
         self._journal.append(_encode(record))
+
+    def flush(self) -> None:
+        """Makes all records safe from this process's end; for requests whose end is not an answer."""
+        self._journal.flush()
 
     def begin(
         self,

@@ -48,7 +48,6 @@ class Job:
         self.ending = False
         self.ended = False
         self.cancelled = False
-        self.metered_elsewhere = False
         self.task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
 
@@ -85,7 +84,7 @@ class Background:
         """Keeps the response as queued and begins to make it.
 
         Args:
-            settle: told once how it ended, for its usage; never, if another process found it to have died.
+            settle: told once how it ended, for its usage.
 
         Raises:
             Unavailable: it could not be kept, and is not made.
@@ -191,8 +190,11 @@ class Background:
             await job.making.close()
         flusher.cancel()
         await asyncio.wait([flusher])
-        if await self._end(job, last):
-            settle(job.making, failure)
+        # Recorded before the end is kept, which other processes tell the client: should this one die in between, who
+        # finds the response records it once more, under the same id, and the ledger takes the first.
+        settle(job.making, failure)
+        self._meter.flush()
+        await self._end(job, last)
         job.ended = True
         job.wake()
 
@@ -217,19 +219,15 @@ class Background:
         if await self._store.replace(shown, self.runner):
             job.stored.response = shown.response
 
-    async def _end(self, job: Job, last: list[Event]) -> bool:
-        """Keeps the last events and the end: who is told them finds them everywhere.
-
-        Whether its usage is to be recorded here. Who finds a response that was not kept, or stopped coming, does that.
-        """
+    async def _end(self, job: Job, last: list[Event]) -> None:
+        """Keeps the last events and the end: who is told them finds them everywhere."""
         stored = job.stored
         stored.response = job.making.fold.response
         stored.runner = None
         job.events += [(event["sequence_number"], sse(event)) for event in last]
-        while not (kept := await self._is_kept(job)) and not self._closing:  # noqa: ASYNC110 - the database tells nobody when it is back
+        while not await self._is_kept(job) and not self._closing:  # noqa: ASYNC110 - the database tells nobody when it is back
             await asyncio.sleep(BEAT_S)
         self._jobs.pop(stored.id, None)
-        return kept and not job.metered_elsewhere
 
     async def _is_kept(self, job: Job) -> bool:
         """Whether the end of the job's response is in the store: this one, or that which another process gave it."""
@@ -247,7 +245,6 @@ class Background:
         if kept is None or kept.runner is not None:
             return kept is None  # else, who took it is about to end it
         # It may be the end of this process's own, whose arrival at the store it was not told.
-        job.metered_elsewhere = kept.response["status"] == "failed" and kept.response != stored.response
         stored.response = kept.response
         return True
 
