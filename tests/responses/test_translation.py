@@ -11,7 +11,6 @@ from fundament.responses.translation import responses_param
 from responses.translated import refusal, said, translated
 from specification import SPECIFICATIONS
 
-STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
 
 
@@ -20,7 +19,7 @@ def function(**fields: Any) -> dict[str, Any]:
 
 
 def test_a_string_is_a_users_message() -> None:
-    assert translated(input="Hello") == {"model": "m", "messages": [said("user", "Hello")], **STREAMED}
+    assert translated(input="Hello") == {"model": "m", "messages": [said("user", "Hello")]}
 
 
 def test_parameters_have_the_chats_names() -> None:
@@ -43,7 +42,7 @@ def test_parameters_have_the_chats_names() -> None:
         text={"verbosity": "low"},
     )
     renamed = {"max_completion_tokens": 16, "reasoning_effort": "low", "verbosity": "low"}
-    assert body == {"model": "m", "messages": [said("user", "x")], **STREAMED, **same, **renamed}
+    assert body == {"model": "m", "messages": [said("user", "x")], **same, **renamed}
 
 
 @pytest.mark.parametrize(

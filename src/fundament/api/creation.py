@@ -223,7 +223,7 @@ class Creation(Struct, frozen=True):
         await self._keep()
         watch.stop()
         self.settle(None)
-        return self.making.fold.response
+        return self.stored.response
 
     async def _tell(self, watch: Watch, listener: Listener) -> None:
         await self.making.open(stream=True)

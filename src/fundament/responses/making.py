@@ -98,8 +98,7 @@ class Making:
             RequestError: the model's server refused, failed or is full; `param` is one of this API's.
         """
         if self._turns is None:
-            body = self._body if stream else {**self._body, "stream": False, "stream_options": None}
-            self._answer = await self._open(body, stream=stream)
+            self._answer = await self._open(self._body, stream=stream)
 
     async def peek(self) -> None:
         """Goes on until the model has begun to answer, so that its refusal is still nobody's event.
@@ -224,7 +223,7 @@ class Making:
     def _call(self, body: Mapping[str, Any], *, stream: bool) -> Call:
         return Call(
             kind="chat",
-            body=body,
+            body={**body, "stream": True} if stream else body,
             model=self._request.model,
             stream=stream,
             include_usage=True,

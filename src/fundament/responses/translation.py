@@ -7,7 +7,6 @@ does no I/O.
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -18,7 +17,7 @@ from fundament.protocol.responses import FormatJsonSchema, ResponsesRequest
 from fundament.protocol.responses_items import Item
 from fundament.responses.items import Json
 from fundament.responses.messages import Chat
-from fundament.responses.parameters import TREATMENTS
+from fundament.responses.parameters import TREATMENTS, Treatment
 from fundament.responses.remote_functions import RemoteFunctions
 from fundament.responses.tools import ToolPath, chat_tool_choice, chat_tools
 
@@ -30,7 +29,7 @@ def chat_request(
     answered: Sequence[Item] = (),
     functions: RemoteFunctions | None = None,
 ) -> Json:
-    """The body of a streamed `POST /chat/completions` that asks for the response to `request`.
+    """The body of `POST /chat/completions` that asks for the response to `request`; who asks says whether as a stream.
 
     Args:
         history: the items before the request's own, the oldest first, references resolved.
@@ -40,15 +39,12 @@ def chat_request(
     Raises:
         InvalidRequest: a parameter, a tool or a part that nobody behind a chat would read, by name.
     """
-    passed = {TREATMENTS[name].chat: value for name, value in _given(request).items() if _is_passed(name, value)}
     return {
-        **passed,
+        **_passed(request),
         "messages": _messages(request, history, answered),
         **_logprobs(request),
         **_response_format(request),
         **_tools(request, functions),
-        "stream": True,
-        "stream_options": {"include_usage": True},
     }
 
 
@@ -83,29 +79,44 @@ def responses_param(chat_param: str, tools: Sequence[ToolPath] = ()) -> str:
     return chat_param
 
 
-def _given(request: ResponsesRequest) -> Json:
-    """The parameters that the request names, those within others by their path."""
-    given = _named(request)
-    for name in ("reasoning", "text"):
-        if name in given:
-            given |= {f"{name}.{inner}": option for inner, option in _named(given[name]).items()}
-    return given
+def _passed(request: ResponsesRequest) -> Json:
+    """What the request has for the chat as it is, those parameters within others too."""
+    given: list[tuple[str, Struct]] = [("", request)]
+    given += [(name, inner) for name, inner in (("reasoning.", request.reasoning), ("text.", request.text)) if inner]
+    passed: Json = {}
+    for path, struct in given:
+        for name, parameter in _OF_CHATS[path].items():
+            value = getattr(struct, name)
+            if value is None:
+                continue
+            if parameter.word == "passed":
+                passed[parameter.chat] = value
+            elif value not in parameter.taken:
+                raise InvalidRequest(
+                    f"Unsupported parameter: '{path}{name}' is not supported with this model.",
+                    param=path + name,
+                    code="unsupported_parameter",
+                )
+    return passed
+
+
+def _of_chats(path: str) -> Mapping[str, Treatment]:
+    """The treatments of parameters that are passed or refused, by their names behind `path` ("" or as "text.")."""
+    return MappingProxyType(
+        {
+            name.removeprefix(path): treatment
+            for name, treatment in TREATMENTS.items()
+            if treatment.word in {"passed", "refused"} and name.rpartition(".")[0] == path.removesuffix(".")
+        }
+    )
+
+
+_OF_CHATS = MappingProxyType({path: _of_chats(path) for path in ("", "reasoning.", "text.")})
 
 
 def _named(struct: Struct) -> Json:
     """The fields of a struct that are not None."""
     return {name: value for name, value in asdict(struct).items() if value is not None}
-
-
-def _is_passed(name: str, value: Any) -> bool:
-    treatment = TREATMENTS[name]
-    if treatment.word == "refused" and value not in treatment.taken:
-        raise InvalidRequest(
-            f"Unsupported parameter: '{name}' is not supported with this model.",
-            param=name,
-            code="unsupported_parameter",
-        )
-    return treatment.word == "passed"
 
 
 def _messages(request: ResponsesRequest, history: Sequence[Item], answered: Sequence[Item]) -> list[Json]:
