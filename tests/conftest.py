@@ -147,7 +147,7 @@ def scripted(scripted_service: Service, upstream: ScriptedUpstream) -> Service:
 
 @pytest.fixture
 def recovered(scripted: Service, upstream: ScriptedUpstream) -> Iterator[None]:
-    """After each test the upstream answers once for every model that failing tests ask: no circuit opens over several."""
+    """After each test the upstream answers once for each model that failing tests ask, lest their circuits open."""
     yield
     upstream.reset()
     upstream.default(chat_answer("well again"))
