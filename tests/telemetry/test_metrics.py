@@ -12,7 +12,6 @@ from fundament.gateway.meter import UsageRecord
 from fundament.telemetry.metrics import UPSTREAM_FAILURES
 from telemetry.counting import Counting, record
 
-
 UPSTREAMS = [("model", "0"), ("model", "1"), ("other", "0")]
 
 
