@@ -237,6 +237,23 @@ async def test_who_stands_in_line_when_the_circuit_opens_is_not_sent(upstream: S
     assert len(upstream.requests) == 5
 
 
+async def test_nobody_stands_in_line_for_a_server_whose_circuit_is_open(upstream: ScriptedUpstream) -> None:
+    upstream.default(error_answer(500, "no"))
+    async with upstream_at(upstream.base_url, Clock()) as server:
+        await open_circuit(server)
+        await server.gate.enter(4)
+        assert isinstance(await asyncio.wait_for(failure_of(server), 1), Unavailable)
+
+
+async def test_a_server_that_refuses_a_request_is_alive(upstream: ScriptedUpstream) -> None:
+    async with upstream_at(upstream.base_url, Clock()) as server:
+        for status in (400, 429, 401):
+            upstream.answer(*[error_answer(500, "no")] * 4, error_answer(status, "no"))
+            for _ in range(5):
+                await failure_of(server)
+        assert server.rest_s == 0
+
+
 async def test_who_leaves_during_the_trial_lets_the_next_be_it(upstream: ScriptedUpstream) -> None:
     upstream.default(error_answer(500, "no"))
     clock = Clock()
