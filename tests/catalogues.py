@@ -26,7 +26,10 @@ FAMILIES = ("vllm", "sglang", "llama-server", "generic")
 
 
 def scripted_config(base_url: str) -> str:
-    """A catalogue of upstream models: bought and open, one for each way of being difficult, one for each family."""
+    """A catalogue of upstream models: bought and open, one for each way of being difficult, one for each family.
+
+    `unreachable-model` may be asked four times by all tests of a service: the fifth failure opens its circuit.
+    """
     families = "".join(_family(name, base_url) for name in FAMILIES)
     return f"""
 [server]

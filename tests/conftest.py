@@ -19,6 +19,7 @@ from fundament.engine import weights
 from fundament.errors import WeightsError
 from fundament.settings import DEFAULT_MODEL
 from fundament.storage.database import upgrade
+from scripted_answers import chat_answer
 from scripted_upstream import ScriptedUpstream
 from service import Service
 
@@ -142,6 +143,17 @@ def scripted_service(tmp_path_factory: pytest.TempPathFactory, running_upstream:
 def scripted(scripted_service: Service, upstream: ScriptedUpstream) -> Service:
     """A service whose models are all behind `upstream`, which has forgotten the test before."""
     return scripted_service
+
+
+@pytest.fixture
+def recovered(scripted: Service, upstream: ScriptedUpstream) -> Iterator[None]:
+    """After each test the upstream answers once for each model that failing tests ask, lest their circuits open."""
+    yield
+    upstream.reset()
+    upstream.default(chat_answer("well again"))
+    for model in ("gpt-4.1", "impatient-model"):
+        body = {"model": model, "messages": [{"role": "user", "content": "x"}]}
+        assert scripted.post("/v2/chat/completions", body).status == 200
 
 
 @pytest.fixture(scope="module")

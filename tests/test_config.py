@@ -244,7 +244,17 @@ def test_an_unknown_name_or_a_bad_value_is_refused_by_name(file: Path, text: str
     [
         (MODEL, "models[0]: needs exactly one of source (a local model) and upstreams"),
         (UPSTREAM.replace("[[models.", "source = 'x'\n[[models."), "models[0]: needs exactly one of source (a local"),
-        (UPSTREAM + UPSTREAM.removeprefix(MODEL), "models[0]: has 2 upstreams; one is supported, pools come later"),
+        *[
+            (
+                UPSTREAM + UPSTREAM.removeprefix(MODEL) + f"{name} = {value}",
+                f"models[0]: upstreams[1].{name} is {shown}, ",
+            )
+            for name, value, shown in [
+                ("profile", "'vllm'", "'vllm'"),
+                ("responses", "false", "False"),
+                ("media_urls", "true", "True"),
+            ]
+        ],
         (LOCAL + "open_weights = false", "models[0]: open_weights is false, but a local model (source) has open"),
         (MODEL + "slots = 2\n" + UPSTREAM.removeprefix(MODEL), "models[0]: slots is for a local model (source)"),
         (LOCAL + LOCAL, "models[1].id: 'a' is taken by models[0].id; ids and aliases are unique"),

@@ -8,6 +8,7 @@ import math
 import os
 import signal
 import socket
+from collections.abc import Iterator
 from types import FrameType
 
 import uvicorn
@@ -43,7 +44,7 @@ async def serve(instructions: AdminInstructions, key: str) -> None:
     config = instructions.config
     database = open_database(config.database_url)
     outbox = Outbox(first=_nothing)
-    probes = [_probe(model, instructions.engines.get(model.id), outbox) for model in config.models]
+    probes = [probe for model in config.models for probe in _probes(model, instructions.engines.get(model.id), outbox)]
     server = uvicorn.Server(
         uvicorn.Config(
             build_admin(AdminDesk(config=config, database=database, key=key, probes=probes)),
@@ -68,13 +69,14 @@ async def serve(instructions: AdminInstructions, key: str) -> None:
         await database.dispose()
 
 
-def _probe(model: ModelConfig, engine: EngineAddress | None, outbox: Outbox) -> Probe:
+def _probes(model: ModelConfig, engine: EngineAddress | None, outbox: Outbox) -> Iterator[Probe]:
+    """One for each server that a model has."""
     if engine is not None:
         client = _client(f"http://127.0.0.1:{engine.port}", engine.api_key, outbox)
-        return Probe(model=model.id, client=client, base_url=None)
-    remote = model.upstreams[0]
-    key = os.environ[remote.api_key_env] if remote.api_key_env else None
-    return Probe(model=model.id, client=_client(remote.base_url, key, outbox), base_url=remote.base_url)
+        yield Probe(model=model.id, client=client, base_url=None)
+    for remote in model.upstreams:
+        key = os.environ[remote.api_key_env] if remote.api_key_env else None
+        yield Probe(model=model.id, client=_client(remote.base_url, key, outbox), base_url=remote.base_url)
 
 
 def _client(base_url: str, key: str | None, outbox: Outbox) -> Client:

@@ -26,8 +26,10 @@ Raise these, never return them; `api/` renders them once, at the edge.
         │   └── UpstreamUnreachable      no connection to it: nothing was sent
         ├── Unavailable            503   engine starting, failed or full; service stopping
         └── UpstreamTimeout        504
+            └── UpstreamConnectTimeout   nothing was sent
 
-`retryable` tells whether the same request may succeed later or elsewhere.
+`retryable` tells whether the same request may succeed later or elsewhere, `elsewhere` whether another server of the
+same model may be asked at once.
 """
 
 from collections.abc import Sequence
@@ -66,6 +68,7 @@ class RequestError(FundamentError):
     status = 500
     type = "server_error"
     retryable = False
+    elsewhere = False  # the server that was asked is at fault, and has not begun to answer
     quotes = False  # somebody else's words are in the message: for the client, and for no log
 
     def __init__(
@@ -224,3 +227,7 @@ class Unavailable(RequestError):
 class UpstreamTimeout(RequestError):
     status = 504
     retryable = True
+
+
+class UpstreamConnectTimeout(UpstreamTimeout):
+    pass

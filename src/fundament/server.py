@@ -12,8 +12,10 @@ import signal
 import socket
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from types import FrameType
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import structlog
@@ -26,8 +28,10 @@ from fundament.api.desk import Desk
 from fundament.api.http import http_protocol, limits_of
 from fundament.api.listening import Server
 from fundament.api.sockets import SocketProtocol
+from fundament.backends.circuit import Circuit
 from fundament.backends.client import Client
 from fundament.backends.gate import Gate
+from fundament.backends.pool import AnyUpstream, Pool
 from fundament.backends.profiles import EMBEDDED, PROFILES
 from fundament.backends.upstream import Upstream
 from fundament.certificates import Certificates
@@ -52,7 +56,7 @@ from fundament.storage.spending import Spending
 from fundament.storage.state import StateRepository
 from fundament.storage.usage import UsageRepository
 from fundament.telemetry.logs import configure_logging
-from fundament.telemetry.metrics import LineCells
+from fundament.telemetry.metrics import Metrics
 from fundament.telemetry.worker import WorkerTelemetry
 
 KEEP_ALIVE_S = 75
@@ -107,7 +111,7 @@ async def serve(instructions: WorkerInstructions) -> None:
         moved_until=lambda: moved_until(config.journal_dir),
     )
     upstreams = {
-        model.id: _upstream(model, instructions.local_models.get(model.id), outbox, telemetry.metrics.line(model.id))
+        model.id: _upstream(model, instructions.local_models.get(model.id), outbox, telemetry.metrics)
         for model in config.models
     }
     catalogue = Catalogue([_catalogue_model(model, instructions) for model in config.models])
@@ -174,7 +178,7 @@ async def serve(instructions: WorkerInstructions) -> None:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         for upstream in upstreams.values():
-            upstream.client.close()
+            upstream.close()
         journal.close()
         await database.dispose()
         telemetry.close()
@@ -200,7 +204,7 @@ def _certificates(server: ServerConfig) -> Certificates | None:
     return Certificates(server.tls_certificate, server.tls_key)
 
 
-def _upstream(model: ModelConfig, local: LocalModel | None, outbox: Outbox, line: LineCells) -> Upstream:
+def _upstream(model: ModelConfig, local: LocalModel | None, outbox: Outbox, metrics: Metrics) -> AnyUpstream:
     if local is not None:
         client = Client(
             f"http://127.0.0.1:{local.port}",
@@ -210,7 +214,7 @@ def _upstream(model: ModelConfig, local: LocalModel | None, outbox: Outbox, line
             idle_timeout_s=ENGINE_SILENCE_S,
             outbox=outbox,
         )
-        gate = Gate(model.slots, model.queue, line)
+        gate = Gate(model.slots, model.queue, metrics.line(model.id))
         return Upstream(
             client=client,
             profile=replace(EMBEDDED, native_tools=local.native_tools, thinks=local.thinks, middle=local.middle_tokens),
@@ -219,7 +223,12 @@ def _upstream(model: ModelConfig, local: LocalModel | None, outbox: Outbox, line
             fingerprint=local.fingerprint,
             context_tokens=model.context,
         )
-    remote = model.upstreams[0]
+    remotes = [_remote(model, position, outbox, metrics) for position in range(len(model.upstreams))]
+    return remotes[0] if len(remotes) == 1 else Pool(remotes, partial(metrics.moved, model.id))
+
+
+def _remote(model: ModelConfig, position: int, outbox: Outbox, metrics: Metrics) -> Upstream:
+    remote = model.upstreams[position]
     headers = {"authorization": f"Bearer {os.environ[remote.api_key_env]}"} if remote.api_key_env else {}
     client = Client(
         remote.base_url,
@@ -229,13 +238,28 @@ def _upstream(model: ModelConfig, local: LocalModel | None, outbox: Outbox, line
         idle_timeout_s=remote.idle_timeout_s,
         outbox=outbox,
     )
-    gate = Gate(remote.max_in_flight, remote.queue, line)
+    gate = Gate(remote.max_in_flight, remote.queue, metrics.line(model.id))
     profile = PROFILES[remote.profile]
     if remote.media_urls:
         profile = replace(profile, media_urls=True)
     if not remote.responses:
         profile = replace(profile, speaks_responses=False)
-    return Upstream(client=client, profile=profile, gate=gate, model=remote.model or model.id)
+    circuit = Circuit(_tells(metrics, model.id, position, urlsplit(remote.base_url).netloc))
+    return Upstream(client=client, profile=profile, gate=gate, model=remote.model or model.id, circuit=circuit)
+
+
+def _tells(metrics: Metrics, model: str, position: int, host: str) -> Callable[[bool], None]:
+    """Who is told that a circuit opens or closes: the log and the metrics."""
+    log: Any = structlog.get_logger(__name__)
+
+    def told(is_open: bool) -> None:
+        metrics.circuit(model, position, is_open)
+        if is_open:
+            log.warning("circuit_opened", model=model, upstream=position, host=host)
+        else:
+            log.info("circuit_closed", model=model, upstream=position, host=host)
+
+    return told
 
 
 def _catalogue_model(model: ModelConfig, instructions: WorkerInstructions) -> CatalogueModel:

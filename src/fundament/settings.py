@@ -207,8 +207,6 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     def __post_init__(self) -> None:
         if (self.source is None) == (not self.upstreams):
             raise ValueError("needs exactly one of source (a local model) and upstreams")
-        if len(self.upstreams) > 1:
-            raise ValueError(f"has {len(self.upstreams)} upstreams; one is supported, pools come later")
         if self.source is not None and not self.open_weights:
             raise ValueError("open_weights is false, but a local model (source) has open weights")
         if self.source is not None and self.context is None:
@@ -216,10 +214,22 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         if self.sha256 is not None:
             msgspec.structs.force_setattr(self, "sha256", self.sha256.lower())
         if self.upstreams:
+            self._check_upstreams()
             for field in msgspec.structs.fields(ModelConfig):
                 local_only = field.name in ("sha256", "slots", "batch_tokens", "threads", "chat_template", "queue")
                 if local_only and getattr(self, field.name) != field.default:
                     raise ValueError(f"{field.name} is for a local model (source); this one has upstreams")
+
+    def _check_upstreams(self) -> None:
+        """A request must mean the same whichever is asked."""
+        for name in ("profile", "responses", "media_urls"):
+            first, *others = (getattr(upstream, name) for upstream in self.upstreams)
+            for position, value in enumerate(others, start=1):
+                if value != first:
+                    raise ValueError(
+                        f"upstreams[{position}].{name} is {value!r}, upstreams[0].{name} is {first!r}; "
+                        "all upstreams of a model have the same"
+                    )
 
 
 DEFAULT_MODEL = ModelConfig(

@@ -37,6 +37,12 @@ price = {{ input = 1.0, output = 2.0 }}
 base_url = "{base_url}"
 responses = false
 [[models]]
+id = "pooled"
+[[models.upstreams]]
+base_url = "{base_url}"
+[[models.upstreams]]
+base_url = "http://127.0.0.1:1/v1"
+[[models]]
 id = "gone"
 [[models.upstreams]]
 base_url = "http://127.0.0.1:1/v1"
@@ -259,12 +265,13 @@ def test_plans_are_told(service: AdminService) -> None:
 
 
 def test_models_are_asked_how_they_are(service: AdminService, upstream: ScriptedUpstream) -> None:
-    def states() -> dict[str, str]:
-        return {model["id"]: model["state"] for model in service.ask("GET", "/models")["data"]}
+    def states() -> list[tuple[str, str]]:
+        return [(model["id"], model["state"]) for model in service.ask("GET", "/models")["data"]]
 
     for status, state in ((200, "ready"), (404, "ready"), (401, "credential_refused"), (503, "failing")):
         upstream.default(json_answer({}, status=status), path="/v1/models")
-        assert states() == {"a": state, "gone": "unreachable"}
+        away = [("pooled", "unreachable"), ("gone", "unreachable")]
+        assert states() == [("a", state), ("pooled", state), *away]
 
 
 def test_usage_is_reported_as_json_and_as_csv(service: AdminService) -> None:

@@ -27,6 +27,7 @@ from scripted_upstream import ScriptedUpstream
 from service import Reply, Service
 from specification import assert_valid, read_sse
 
+pytestmark = pytest.mark.usefixtures("recovered")
 BOTH = pytest.mark.parametrize("stream", [False, True])
 EVENTS = chat_events(["Grü", "ezi"])
 

@@ -91,7 +91,9 @@ def fail_in_all_ways(service: Service, upstream: ScriptedUpstream) -> Iterator[R
     for stream in (False, True):
         for status in STATUSES:
             upstream.reset()
+            upstream.answer(chat_answer(SAID["answer"]))  # well between its failures, so that its circuit stays closed
             upstream.default(echoing(status))
+            yield service.post("/v2/chat/completions", chat())
             yield service.post("/v2/chat/completions", chat(stream=stream))
             fields = {"instructions": SAID["system"], "input": SAID["prompt"]}
             yield service.post("/v2/responses", {"model": "m", "stream": stream, "store": False, **fields})

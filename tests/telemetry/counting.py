@@ -18,7 +18,10 @@ MODELS = ("model", "other")
 PROCESSES = ("engine model", "worker-1", "worker-2")
 _CONFIG = Config(
     server=ServerConfig(workers=2),
-    models=tuple(ModelConfig(id=id, upstreams=(UpstreamConfig(base_url="http://x"),)) for id in MODELS),
+    models=tuple(
+        ModelConfig(id=id, upstreams=(UpstreamConfig(base_url="http://x"),) * count)
+        for id, count in zip(MODELS, (2, 1), strict=True)
+    ),
 )
 
 

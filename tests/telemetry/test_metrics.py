@@ -12,6 +12,8 @@ from fundament.gateway.meter import UsageRecord
 from fundament.telemetry.metrics import UPSTREAM_FAILURES
 from telemetry.counting import Counting, record
 
+UPSTREAMS = [("model", "0"), ("model", "1"), ("other", "0")]
+
 
 def ended(counting: Counting, *records: UsageRecord, worker: int = 0) -> None:
     for one in records:
@@ -126,6 +128,33 @@ def test_limits_and_their_store_are_counted(counting: Counting) -> None:
     assert counting.value("fundament_limits_refused_total", kind="requests") == 2
     assert counting.value("fundament_limits_refused_total", kind="budget") == 0
     assert counting.value("fundament_counters_store_down") == 1
+
+
+def test_lines_before_several_upstreams_of_a_model_add_up(counting: Counting) -> None:
+    first, second = (counting.workers[0].line("model") for _ in range(2))
+    first.waiting(3)
+    second.waiting(2)
+    first.waiting(1)
+    assert counting.value("fundament_requests_waiting", model="model") == 3
+    second.waiting(0)
+    first.waiting(0)
+    assert counting.value("fundament_requests_waiting", model="model") == 0
+
+
+def test_an_upstreams_circuit_is_the_number_of_workers_where_it_is_open(counting: Counting) -> None:
+    for worker in counting.workers:
+        worker.circuit("model", 0, is_open=True)
+        worker.moved("model", 1)
+    assert counting.value("fundament_upstream_circuit_open", model="model", upstream="0") == 2
+    counting.workers[1].circuit("model", 0, is_open=False)
+    assert counting.value("fundament_upstream_circuit_open", model="model", upstream="0") == 1
+    assert counting.value("fundament_upstream_circuit_open", model="model", upstream="1") == 0
+    assert counting.value("fundament_upstream_moved_total", model="model", upstream="1") == 2
+
+
+def test_only_upstreams_that_there_are_are_shown(counting: Counting) -> None:
+    upstreams = {labels for name, labels in counting.shown() if name == "fundament_upstream_circuit_open"}
+    assert upstreams == {frozenset({("model", model), ("upstream", position)}) for model, position in UPSTREAMS}
 
 
 def test_the_line_before_a_model_is_shown(counting: Counting) -> None:

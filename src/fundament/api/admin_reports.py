@@ -60,7 +60,7 @@ class Audit:
 
 @dataclass(frozen=True)
 class Probe:
-    """Where one model runs: in an engine of ours, or, with a `base_url`, elsewhere."""
+    """One server of a model: in an engine of ours, or, with a `base_url`, elsewhere."""
 
     model: str
     client: Client
@@ -85,7 +85,7 @@ class Probe:
 
 
 class Models:
-    """How each model of the catalogue is, asked now."""
+    """How each model of the catalogue is, asked now; one with several upstreams is told once for each."""
 
     def __init__(self, probes: Sequence[Probe]) -> None:
         self._probes = probes

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.types import Receive, Scope
 
 from fundament.api.requests import decode_object, header, read_body
-from fundament.backends.upstream import Upstream
+from fundament.backends.pool import AnyUpstream
 from fundament.errors import NotFound
 from fundament.gateway.admission import Admission
 from fundament.gateway.keys import KeyRecord
@@ -26,7 +26,7 @@ class Desk:
     """The parts behind the endpoints. `currency` is the bill's."""
 
     admission: Admission
-    upstreams: Mapping[str, Upstream]
+    upstreams: Mapping[str, AnyUpstream]
     limiter: Limiter
     meter: Meter
     store: StateStore

@@ -15,8 +15,7 @@ from starlette.types import Receive, Scope, Send
 from fundament.api.edge import send_json
 from fundament.api.requests import ClientLeft, decode_object, header, read_body
 from fundament.api.streaming import ClientWatch, relay, stopping
-from fundament.backends.call import Answer, Call
-from fundament.backends.upstream import Upstream
+from fundament.backends.call import Answer, Backend, Call
 from fundament.errors import RequestError
 from fundament.gateway.admission import Admission
 from fundament.gateway.catalogue import CatalogueModel
@@ -38,7 +37,7 @@ class Generation(ABC, Generic[RequestT]):
     def __init__(
         self,
         admission: Admission,
-        upstreams: Mapping[str, Upstream],
+        upstreams: Mapping[str, Backend],
         limiter: Limiter,
         meter: Meter,
         *,
@@ -106,7 +105,7 @@ class Generation(ABC, Generic[RequestT]):
         scope["metered"] = True
         await self._serve(self._upstreams[model.id], call, ClientWatch(scope["connection"]), send, metering)
 
-    async def _serve(self, upstream: Upstream, call: Call, watch: ClientWatch, send: Send, metering: Metering) -> None:
+    async def _serve(self, upstream: Backend, call: Call, watch: ClientWatch, send: Send, metering: Metering) -> None:
         answer: Answer | None = None
         outcome: Outcome = "cancelled"
         error_code: str | None = None

@@ -10,6 +10,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from fundament.api.edge import send_json
+from fundament.backends.pool import AnyUpstream
 from fundament.backends.upstream import Upstream
 from fundament.errors import RequestError
 
@@ -22,10 +23,17 @@ class Live:
 
 
 class Ready:
-    """200 when every local model's engine answers, 503 with the state of each otherwise."""
+    """200 when every local model's engine answers, 503 with the state of each otherwise.
 
-    def __init__(self, upstreams: Mapping[str, Upstream]) -> None:
-        self._local = {id: upstream for id, upstream in upstreams.items() if upstream.profile.own}
+    Upstreams do not count: while one is away, all other models are served.
+    """
+
+    def __init__(self, upstreams: Mapping[str, AnyUpstream]) -> None:
+        self._local = {
+            id: upstream
+            for id, upstream in upstreams.items()
+            if isinstance(upstream, Upstream) and upstream.profile.own
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         states = await asyncio.gather(*(_answers(upstream) for upstream in self._local.values()))

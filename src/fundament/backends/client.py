@@ -12,7 +12,13 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from fundament.errors import RequestError, UpstreamFailure, UpstreamTimeout, UpstreamUnreachable
+from fundament.errors import (
+    RequestError,
+    UpstreamConnectTimeout,
+    UpstreamFailure,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
 from fundament.outbox import Outbox
 
 BUFFER_LIMIT_BYTES = 256 * 1024  # a reader this far behind stops the upstream's socket
@@ -266,7 +272,7 @@ class Client:
             traceparent: the header of W3C Trace Context, if there is one to send.
 
         Raises:
-            UpstreamUnreachable: no connection; nothing was sent.
+            UpstreamUnreachable, UpstreamConnectTimeout: no connection; nothing was sent.
             UpstreamFailure: the connection broke before the headers.
             UpstreamTimeout: a time limit passed.
         """
@@ -328,7 +334,7 @@ class Client:
                     lambda: Connection(self._idle_timeout_s, self._outbox), self._host, self._port, ssl=self._tls
                 )
         except TimeoutError:
-            raise UpstreamTimeout(
+            raise UpstreamConnectTimeout(
                 "The upstream did not accept a connection in time.", code="upstream_timeout"
             ) from None
         except OSError as error:

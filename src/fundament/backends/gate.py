@@ -48,9 +48,11 @@ class Gate:
                 self._recorder.waited(0.0)
             return
         if len(self._line) >= self._queue:
-            raise Unavailable(
+            full = Unavailable(
                 "The model is at its capacity and its queue is full. Please retry.", code="overloaded", retry_after_s=1
             )
+            full.elsewhere = True
+            raise full
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
         entry = (places, turn)

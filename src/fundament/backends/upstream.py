@@ -9,6 +9,7 @@ import msgspec
 
 from fundament.backends.body import request_for
 from fundament.backends.call import Answer, Call
+from fundament.backends.circuit import Circuit
 from fundament.backends.client import Client, Response
 from fundament.backends.embedded import engine_request, readers_of
 from fundament.backends.gate import Gate
@@ -16,7 +17,13 @@ from fundament.backends.profiles import Profile
 from fundament.backends.refusal import owned, refusal
 from fundament.backends.relay import RelayedAnswer, ResponsesAnswer
 from fundament.backends.translate import TranslatedAnswer
-from fundament.errors import ContextLengthExceeded, InvalidRequest, RequestError
+from fundament.errors import (
+    ContextLengthExceeded,
+    InvalidRequest,
+    RequestError,
+    UpstreamConnectTimeout,
+    UpstreamFailure,
+)
 from fundament.protocol.completions import Prompt, prompts_of
 
 _encode = msgspec.json.Encoder().encode
@@ -39,6 +46,7 @@ class Upstream:
         model: the name that the server knows the model by.
         fingerprint: the `system_fingerprint` of translated answers.
         context_tokens: what a prompt of our own engine may have; None leaves that to the upstream.
+        circuit: keeps requests away while the server fails; None for our own engine, which is supervised.
     """
 
     def __init__(
@@ -50,6 +58,7 @@ class Upstream:
         model: str,
         fingerprint: str = "",
         context_tokens: int | None = None,
+        circuit: Circuit | None = None,
     ) -> None:
         self.client = client
         self.profile = profile
@@ -57,6 +66,7 @@ class Upstream:
         self._model = model
         self._fingerprint = fingerprint
         self._context_tokens = context_tokens
+        self._circuit = circuit
 
     async def open(self, call: Call) -> Answer:
         """Sends the call; returns when the answer has begun, so that an early failure keeps its real status.
@@ -85,6 +95,8 @@ class Upstream:
         if self._context_tokens is not None and len(body) > self._context_tokens * LIKELY_BYTES_A_TOKEN:
             await self._refuse_overflow(call, body, self._context_tokens)
         echo = await self._texts(call.body["prompt"]) if own and call.body.get("echo") else []
+        if self._circuit is not None and self._circuit.is_open:
+            self._circuit.check()
         await self.gate.enter(places)
         try:
             response = await self._post(self.profile.prefix + call.path, body, call.traceparent)
@@ -93,8 +105,7 @@ class Upstream:
             raise
         if response.status != 200:
             try:
-                error = await response.read(_ERROR_LIMIT_BYTES)
-                raise self._refused(call, response.status, error, response.headers)
+                raise await self._refusal(call, response)
             finally:
                 response.close()
                 self.gate.leave(places)
@@ -138,11 +149,36 @@ class Upstream:
         counted = await self._ask(f"{self.profile.prefix}{call.path}/input_tokens", _encode(sent))
         return counted.input_tokens
 
+    @property
+    def rest_s(self) -> float:
+        """How long nothing is sent, because the server has failed; not above 0: it may be asked."""
+        return 0.0 if self._circuit is None else self._circuit.rest_s
+
+    def close(self) -> None:
+        """Cuts every connection."""
+        self.client.close()
+
     async def _post(self, path: str, body: bytes, traceparent: str | None = None) -> Response:
+        """Tells the circuit of all but an answer that says that the server fails: its words decide."""
+        circuit = self._circuit
+        if circuit is not None and circuit.is_open:
+            circuit.enter()
         try:
-            return await self.client.post(path, body, traceparent)
+            response = await self.client.post(path, body, traceparent)
         except RequestError as error:
-            raise owned(self.profile, error) from error
+            if circuit is not None:
+                circuit.failed()
+            failure = owned(self.profile, error)
+            # A request that the server is silent about may still be worked on there.
+            failure.elsewhere = isinstance(error, UpstreamFailure | UpstreamConnectTimeout)
+            raise failure from error
+        except BaseException:
+            if circuit is not None:
+                circuit.abandoned()
+            raise
+        if circuit is not None and circuit.failures and response.status < 500:
+            circuit.succeeded()
+        return response
 
     async def _refuse_overflow(self, call: Call, body: bytes, context_tokens: int) -> None:
         """Refuses a prompt that is clearly too long before it stands in line for a slot; the engine refuses the rest.
@@ -175,6 +211,21 @@ class Upstream:
         finally:
             response.close()
         return msgspec.json.decode(answer, type=Counted) if response.status == 200 else Counted()
+
+    async def _refusal(self, call: Call, response: Response) -> RequestError:
+        """What an answer says that is not 200. Faults of the request are the same at any server of the model."""
+        try:
+            error = await response.read(_ERROR_LIMIT_BYTES)
+            failure = self._refused(call, response.status, error, response.headers)
+        except RequestError as broken:
+            failure = broken
+        failure.elsewhere = failure.status >= 500 or failure.status == 429
+        if self._circuit is not None and response.status >= 500:
+            if failure.status >= 500:
+                self._circuit.failed()
+            else:
+                self._circuit.succeeded()
+        return failure
 
     def _refused(self, call: Call, status: int, error: bytes, headers: Mapping[bytes, bytes]) -> RequestError:
         """In the server's words, which may repeat the prompt; what they repeat of our credential is taken out."""

@@ -94,7 +94,7 @@ class ErasedContract(Struct, kw_only=True):
 
 
 class AdminModel(Struct, kw_only=True):
-    """`base_url` is the upstream's; a model that runs here has none, and is `ready` or `starting`."""
+    """A server of a model. `base_url` is the upstream's; a model that runs here has none: `ready` or `starting`."""
 
     object: Literal["model"] = "model"
     id: str

@@ -20,14 +20,16 @@ _BYTES = 8
 class Family:
     """All series of one name.
 
-    `labels` names each label and all the values that it can have: what is not foreseen cannot be counted. `buckets` are
-    the upper bounds of a histogram. `rare` families have many series, of which only those that counted are shown.
+    `labels` names each label and all the values that it can have: what is not foreseen cannot be counted. `only` has
+    the combinations that there are, where not all are. `buckets` are the upper bounds of a histogram. `rare` families
+    have many series, of which only those that counted are shown.
     """
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
     text: str
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+    only: Sequence[tuple[str, ...]] | None = None
     buckets: Sequence[float] = ()
     rare: bool = False
 
@@ -38,7 +40,7 @@ class Family:
 
     def series(self) -> Iterator[tuple[str, ...]]:
         """The label values of every series, in the order of their cells."""
-        return product(*self.labels.values())
+        return product(*self.labels.values()) if self.only is None else iter(self.only)
 
 
 class Layout:

@@ -34,11 +34,13 @@ _DURATION_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1
 _WAITED_S = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
 
 
-def worker_families(models: Sequence[str]) -> list[Family]:
-    """What every gateway worker counts, for the models of these ids."""
-    by_model = {"model": models}
-    by_request = {"endpoint": get_args(Endpoint), "model": models, "outcome": get_args(Outcome)}
-    by_failure = {"model": models, "kind": UPSTREAM_FAILURES}
+def worker_families(models: Mapping[str, int]) -> list[Family]:
+    """What every gateway worker counts, for the models of these ids, each with so many upstreams."""
+    by_model = {"model": list(models)}
+    by_request = {"endpoint": get_args(Endpoint), **by_model, "outcome": get_args(Outcome)}
+    by_failure = {**by_model, "kind": UPSTREAM_FAILURES}
+    upstreams = [(model, str(position)) for model, count in models.items() for position in range(count)]
+    by_upstream = {**by_model, "upstream": sorted({position for _, position in upstreams})}
     statuses = {"status": [str(status) for status in range(100, 600)]}
 
     def counter(name: str, text: str, labels: Mapping[str, Sequence[str]], *, rare: bool = False) -> Family:
@@ -51,6 +53,20 @@ def worker_families(models: Sequence[str]) -> list[Family]:
         return Family(name=f"fundament_{name}", kind="histogram", text=text, labels=by_model, buckets=buckets)
 
     return [
+        Family(
+            name="fundament_upstream_circuit_open",
+            kind="gauge",
+            text="Gateway workers that leave an upstream alone, because it has failed.",
+            labels=by_upstream,
+            only=upstreams,
+        ),
+        Family(
+            name="fundament_upstream_moved_total",
+            kind="counter",
+            text="Requests that another upstream was asked for, because this one failed.",
+            labels=by_upstream,
+            only=upstreams,
+        ),
         counter("http_requests", "HTTP requests that ended, by the status of the answer.", statuses, rare=True),
         counter("requests", "Requests to models that ended.", by_request),
         counter("input_tokens", "Tokens that models read.", by_model),
@@ -133,8 +149,16 @@ class Metrics:
         """Whether this worker cannot reach the store of the limits' counters."""
         self._cells[self._store_down] = float(down)
 
+    def circuit(self, model: str, upstream: int, is_open: bool) -> None:
+        """Whether this worker leaves the upstream at this position alone."""
+        self._cells[self._layout.index("fundament_upstream_circuit_open", model, str(upstream))] = float(is_open)
+
+    def moved(self, model: str, upstream: int) -> None:
+        """Another upstream is asked for a request that the one at this position failed."""
+        self._cells[self._layout.index("fundament_upstream_moved_total", model, str(upstream))] += 1
+
     def line(self, model: str) -> "LineCells":
-        """Who is told of the line before this model's server."""
+        """Who is told of one line before this model's servers; each line needs its own."""
         waiting = self._layout.index("fundament_requests_waiting", model)
         return LineCells(self._cells, waiting, self._layout.index("fundament_queue_time_seconds", model))
 
@@ -159,17 +183,19 @@ class Metrics:
 
 
 class LineCells:
-    """Counts who waits in one line, and how long it took."""
+    """Counts who waits in one line, and how long it took. Lines of one model add up."""
 
-    __slots__ = ("_cells", "_queue_time", "_waiting")
+    __slots__ = ("_cells", "_length", "_queue_time", "_waiting")
 
     def __init__(self, cells: Cells, waiting: int, queue_time: int) -> None:
         self._cells = cells
         self._waiting = waiting
         self._queue_time = queue_time
+        self._length = 0
 
     def waiting(self, count: int) -> None:
-        self._cells[self._waiting] = count
+        self._cells[self._waiting] += count - self._length
+        self._length = count
 
     def waited(self, seconds: float) -> None:
         _observe(self._cells, self._queue_time, _WAITED_S, seconds)

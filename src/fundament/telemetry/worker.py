@@ -18,7 +18,7 @@ def layouts(config: Config, processes: Sequence[str]) -> list[Layout]:
 
     All processes ask for it, and get the same.
     """
-    of_workers = Layout(worker_families([model.id for model in config.models]))
+    of_workers = Layout(worker_families({model.id: len(model.upstreams) for model in config.models}))
     return [ProcessBoard.layout(processes), *[of_workers] * config.server.workers]
 
 
