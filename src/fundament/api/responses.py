@@ -111,20 +111,34 @@ async def follow(
 ) -> None:
     """Tells the events of a response in the background that come after `after`.
 
-    The client's leaving ends it. What cannot be told on, also because the service stops, ends in an error event.
+    The client's leaving ends it. What cannot be told on, also because the service stops, ends in an error event: it has
+    the number of the last event that was told, because who goes on after it must not miss the next one.
+
+    Raises:
+        RequestError: it cannot be told on, before any event was told.
     """
+    begun = False
+    failure: RequestError | None = None
     try:
-        await listener.begin()
         async for events in background.follow(stored.owner, stored.id, after):
+            if not begun:
+                begun = True
+                await listener.begin()
             await listener.relay(events)
             after = events[-1][0]
-    except RequestError as failure:
-        await listener.fail(failure, after + 1)
+    except RequestError as failed:
+        failure = failed
     except asyncio.CancelledError:
         if watch.left:
             return
-        await listener.fail(stopping(), after + 1)
+        failure = stopping()
     watch.stop()
+    if not begun:
+        if failure is not None:
+            raise failure
+        await listener.begin()
+    if failure is not None:
+        await listener.fail(failure, after)
     await listener.end()
 
 
