@@ -62,6 +62,11 @@ def test_grammars_are_checked_by_the_version_that_the_engine_is_built_with() -> 
         ({"pattern": "a(?!b)"}, "the pattern 'a(?!b)' is not supported from '(?!b)' on"),
         ({"$defs": {"const": {"pattern": "(?i)a"}}}, "the pattern '(?i)a' is not supported from '(?i)a' on"),
         ({"patternProperties": {'^"a': {}}}, "'\"' is supported in the patterns of texts, and not of names"),
+        ({"patternProperties": {"^a": {}}}, "supported only beside 'additionalProperties': false"),
+        (
+            {"properties": {"a": {}}, "patternProperties": {str(i): {} for i in range(9)}},
+            "it combines schemas and has 9 patterns",
+        ),
         ({"description": "x" * 120_001}, "it has 120020 characters; at most 120000 are supported"),
     ],
 )
@@ -91,6 +96,9 @@ HOSTILE: list[dict[str, Any]] = [
     {"type": "string", "pattern": '("|[^"]|\\D)' * 3_000},
     {"type": "string", "pattern": 5, "allOf": 5},
     {"type": "string", "pattern": '^"', "allOf": 5},
+    {"properties": {"a" * 40: {}}, "patternProperties": {"(a|aa)*b": {}}, "additionalProperties": False},
+    {"properties": {f"a{i}": {} for i in range(2_000)}, "patternProperties": {f"^b{i}": {} for i in range(2_000)}},
+    {"allOf": [{"properties": {f"p{i}": {}}} for i in range(300)]},
 ]
 
 
@@ -104,6 +112,47 @@ def test_a_hostile_schema_is_compiled_widened_or_refused_in_seconds(schema: dict
         assert strict
         assert refused.param == "p"
     assert time.monotonic() - begin < 10  # 0.5 s on an idle machine; unbounded, the first of them took minutes
+
+
+INTEGER = {"type": "integer"}
+OPEN = {"type": "object", "properties": {"a": INTEGER, "b/c": INTEGER, "d\n": INTEGER}}
+CLOSED = OPEN | {"additionalProperties": False}
+NAMED = {"properties": {"xa": {"maxLength": 3}}, "patternProperties": {"^x": {"type": "string"}}}
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    ("schema", "allowed", "forbidden"),
+    [
+        (OPEN, ['{"a":1,"b/c":1,"d\\n":1}'], ['{"\\u0061":"x"}', '{"b\\/c":"x"}', '{"d\\u000a":"x"}', '{"a":"x"}']),
+        (OPEN, ['{"b":"x"}', '{"é":"x"}', '{"\\"\\\\/":"x"}', '{"a":1,"🙂":[]}', '{"":1}'], ['{"\\u00e9":1}']),
+        (OPEN | {"additionalProperties": {"type": "string"}}, ['{"a":1,"b":"x"}'], ['{"b":1}', '{"\\u0061":"x"}']),
+        (OPEN | {"required": ["z"]}, ['{"a":1,"z":1}', '{"z":1,"y":2}'], ['{"a":1}']),
+        (CLOSED, ['{"a":1}', "{}"], ['{"b":1}', '{"\\u0061":1}']),
+        ({"allOf": [OPEN, {"additionalProperties": INTEGER}]}, ['{"a":1,"b":1}'], ['{"b":"x"}', '{"\\u0061":"x"}']),
+        ({"allOf": [OPEN, CLOSED]}, ['{"a":1}'], ['{"b":1}', '{"a":"x"}']),
+        ({"additionalProperties": False, "anyOf": [OPEN]}, ["{}"], ['{"a":1}', '{"b":1}']),
+        (OPEN | {"$ref": "#/$defs/x", "$defs": {"x": OPEN}}, ['{"a":1,"b":"x"}'], ['{"a":"x"}', '{"\\u0061":1}']),
+        ({"properties": {"properties": INTEGER}}, ['{"properties":1,"b":2}'], ['{"properties":"x"}']),
+        (
+            NAMED | {"additionalProperties": False},
+            ['{"xa":"abc","xb":"abcd"}'],
+            ['{"xa":1}', '{"xa":"abcd"}', '{"xb":1}', '{"y":1}'],
+        ),
+        (
+            {"properties": {"xa": INTEGER}, "patternProperties": {"^x": {"maximum": 5}}, "additionalProperties": False},
+            ['{"xa":5,"xb":"a"}'],
+            ['{"xa":6}', '{"xa":"a"}', '{"\\u0078a":"a"}'],
+        ),
+    ],
+)
+def test_names_are_held_to_all_that_is_said_of_them(
+    schema: dict[str, Any], allowed: list[str], forbidden: list[str], strict: bool
+) -> None:
+    grammar = compiled(json_grammar((schema, strict)))
+    for text in allowed + forbidden:
+        held = Held(grammar)
+        assert (held.follow(text) and held.may_end) == (text in allowed), text
 
 
 LOOK_AHEAD = {"type": "string", "pattern": "a(?!b)"}

@@ -173,4 +173,4 @@ def _found_fault(grammar: str) -> str | None:
 
 def _json(schema: Mapping[str, Any], strict: bool) -> str:
     options = _OPTIONS if strict else {**_OPTIONS, "lenient": True}
-    return "%json " + json.dumps({**prepared(schema), "x-guidance": options})
+    return "%json " + json.dumps({**prepared(schema, strict=strict), "x-guidance": options})

@@ -28,6 +28,8 @@ _SHAPE = _VALUES | {
 _OF_NUMBERS = frozenset({"multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
 _EXCLUSIVE_BOUNDS = (("exclusiveMinimum", "minimum", math.inf), ("exclusiveMaximum", "maximum", -math.inf))
 
+_ONE_SPELLING = r"^[^\x00-\x1f\x7f]*$"  # without what JSON can write in two ways even so
+
 # What the formats of RFC 3339 leave open in llguidance: the year 0, the 29th of February, leap seconds.
 _YEAR = "(?:[0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)"
 _FOURTH = "(?:0[48]|[2468][048]|[13579][26])"
@@ -35,15 +37,16 @@ _DATE = f"^(?:{_YEAR}-(?:0[13-9]|1[0-2]|02-[01]|02-2[0-8])|(?:[0-9]{{2}}{_FOURTH
 _FORMATS = {"date": (_DATE,), "time": ("^.{6}[0-5]",), "date-time": (_DATE, "^.{17}[0-5]")}
 
 
-def prepared(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The same schema, in words that llguidance reads right: patterns, dates, bounds of numbers and multiples.
+def prepared(schema: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
+    """The same schema, in words that llguidance reads right: patterns, names, dates, bounds of numbers and multiples.
 
     Raises:
         UnsupportedPattern: it has a pattern that llguidance could not hold to.
     """
 
     def change(node: dict[str, Any]) -> dict[str, Any]:
-        return _with_multiples_listed(_with_bounds_for_doubles(_with_held_texts(_with_held_names(node))))
+        node = _with_other_names(_with_held_names(node), strict=strict)
+        return _with_multiples_listed(_with_bounds_for_doubles(_with_held_texts(node)))
 
     return cast("dict[str, Any]", _rewritten(dict(schema), change))
 
@@ -75,11 +78,34 @@ def _rewritten(schema: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) 
 
 
 def _with_held_names(node: dict[str, Any]) -> dict[str, Any]:
+    """The patterns of names in words of llguidance, which holds a declared property to none of them.
+
+    Where two schemas meet, it does.
+    """
     named = node.get("patternProperties")
     if not isinstance(named, dict):
         return node
     held = {held_name_pattern(name): schema for name, schema in cast("dict[str, Any]", named).items()}
-    return {**node, "patternProperties": held}
+    if not node.get("properties"):
+        return {**node, "patternProperties": held}
+    others = [*_list(node.get("allOf")), {"patternProperties": held}]
+    return {**node, "patternProperties": dict.fromkeys(held, True), "allOf": others}
+
+
+def _with_other_names(node: dict[str, Any], *, strict: bool) -> dict[str, Any]:
+    """Names that are not declared as a pattern, for which llguidance writes each character in one way.
+
+    Else it takes them in any spelling, also `"\\u0061"`, which every reader takes for a declared `"a"`. Such a pattern
+    is for all names: there can be no other beside it.
+    """
+    others = node.get("additionalProperties", True)
+    if node.get("patternProperties"):
+        if strict and others is not False:
+            raise UnsupportedPattern("'patternProperties' is supported only beside 'additionalProperties': false")
+        return node
+    if "properties" not in node and "additionalProperties" not in node:
+        return node
+    return {**node, "patternProperties": {_ONE_SPELLING: others}, "additionalProperties": False}
 
 
 def _without_unsupported_patterns(node: dict[str, Any]) -> dict[str, Any]:
@@ -203,6 +229,7 @@ def too_much(schema: Mapping[str, Any]) -> str | None:  # noqa: PLR0911 - a list
             items += _number(node.get("minItems")) + _number(node.get("maxItems"))
             endless_multiples |= "multipleOf" in node and _has_negative_multiples(node)
             schemas_meet |= "allOf" in node or ("$ref" in node and len(node) > 1)
+            schemas_meet |= {"patternProperties", "properties"} <= node.keys()  # by `_with_held_names`
     if (length := len(json.dumps(schema))) > SCHEMA_LIMIT_CHARACTERS:
         return f"it has {length} characters; at most {SCHEMA_LIMIT_CHARACTERS} are supported"
     if schemas_meet and patterns > PATTERNS_LIMIT:
