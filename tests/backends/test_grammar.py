@@ -216,19 +216,36 @@ def test_a_grammar_that_cannot_be_compiled_is_refused_with_the_reason(text: str,
     assert "\n" not in caught.value.message
 
 
-@pytest.mark.parametrize("description", ["", "x" * KEPT_LIMIT_CHARACTERS], ids=["short", "long"])
-def test_a_schema_is_compiled_once_for_the_check_and_the_use(description: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: list[str] = []
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The grammars whose compiling was begun."""
+    texts: list[str] = []
 
     def counted(tokenizer: LLTokenizer, grammar: str, **options: Any) -> LLMatcher:
-        begun.append(grammar)
+        texts.append(grammar)
         return LLMatcher(tokenizer, grammar, **options)
 
     monkeypatch.setattr("llguidance.LLMatcher", counted)
+    return texts
+
+
+@pytest.mark.parametrize("description", ["", "x" * KEPT_LIMIT_CHARACTERS], ids=["short", "long"])
+def test_a_schema_is_compiled_once_for_the_check_and_the_use(description: str, begun: list[str]) -> None:
     schema = {"enum": [f"once {len(description)}"], "description": description}, True
     held_schema(schema, what="x", param="p", code=None)
     assert Held(compiled(json_grammar(schema))).follow('"once')
     assert begun == [json_grammar(schema)]
+
+
+@pytest.mark.parametrize("text", ['root ::= "once"', 'start: "once"', '%llguidance {}\nstart: "once"'])
+def test_a_grammar_is_compiled_once_for_the_check_and_the_use(text: str, begun: list[str]) -> None:
+    assert Held(compiled(own_grammar(text))).follow("once")
+    assert len(begun) == 1
+
+
+def test_the_fault_of_a_grammar_is_told_by_its_own_lines() -> None:
+    with pytest.raises(InvalidRequest, match=r"at 2\(4\): unknown name"):
+        own_grammar("start: a\na: nothing")
 
 
 @pytest.mark.parametrize("text", ['root ::= "yes" | "no"', 'start: "yes" | "no"', '%llguidance {}\nstart: "yes"'])

@@ -28,7 +28,7 @@ CALL_END = "</tool_call>"
 NAME_START = '{"name": '
 ARGUMENTS_START = ', "arguments": '
 CALLS_LIMIT = 8  # a weak model that is allowed several calls would never stop
-_HEAD = "%llguidance {}\n"
+_HEAD = "%llguidance {} "  # without a line of its own: faults are told by the lines of a client's grammar
 # A model that may write white space anywhere can write nothing else for ever.
 _OPTIONS = {"whitespace_flexible": False, "coerce_one_of": True}
 
@@ -101,6 +101,8 @@ def own_grammar(text: str) -> str:
         raise InvalidRequest(f"Invalid 'grammar': {reason}.", param="grammar", code="invalid_value")
     try:
         grammar = any_to_lark(text)
+        if not grammar.startswith("%llguidance"):
+            grammar = _HEAD + grammar
         reason = "for JSON Schemas there is 'response_format'" if "%json" in text else _fault(grammar)
     except RecursionError:
         grammar, reason = "", "it is nested too deeply"
@@ -108,7 +110,7 @@ def own_grammar(text: str) -> str:
         grammar, reason = "", str(error).partition("\n")[0]
     if reason:
         raise InvalidRequest(f"Invalid 'grammar': {reason}.", param="grammar", code="invalid_value")
-    return grammar if grammar.startswith("%llguidance") else _HEAD + grammar
+    return grammar
 
 
 def compiled(grammar: str) -> llguidance.LLMatcher:
