@@ -40,7 +40,7 @@ class CountInputTokens:
         request = await with_items(desk.store, key.contract.id, request, history)
         upstream = desk.upstreams[model.id]
         making = Making(request, history, upstream, id="resp_0", created_at=0, new_id=lambda prefix: f"{prefix}_0")
-        held = await desk.limiter.reserve(key.contract, model, {}, output_tokens=0)
+        held = await desk.limiter.reserve(key.contract, model, dict, output_tokens=0)
         if held is not None:
             scope["connection"].tell(held.header_lines())
         try:

@@ -86,7 +86,7 @@ class Generation(ABC, Generic[RequestT]):
         held = await self._limiter.reserve(
             key.contract,
             model,
-            body,
+            lambda: body,
             output_tokens=self.output_tokens(request),
             answers=call.choices,
             size_bytes=len(data),
