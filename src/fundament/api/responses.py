@@ -15,7 +15,6 @@ from starlette.types import Receive, Scope, Send
 from fundament.api.creation import Creation, begin
 from fundament.api.desk import Desk, response_not_found
 from fundament.api.edge import send_json
-from fundament.api.requests import ClientLeft
 from fundament.api.streaming import HEADERS, ClientWatch, stopping
 from fundament.errors import InvalidRequest, RequestError
 from fundament.gateway.state import Events, StoredResponse
@@ -40,10 +39,7 @@ class CreateResponse:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         desk = self._desk
         key = await desk.key(scope)
-        try:
-            body = await desk.body(scope, receive)
-        except ClientLeft:
-            return
+        body = await desk.body(scope, receive)
         trace = desk.meter.trace(scope["headers"])
         creation = await begin(desk, key, responses.validate(body), scope["request_id"], body=body, trace=trace)
         scope["connection"].tell(creation.limit_lines)
