@@ -23,6 +23,7 @@ def receive_instructions(type: type[T]) -> T:
     Raises:
         msgspec.ValidationError: the line is not a `type`.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # some tools send it to all processes of a service
     if sys.platform == "linux":
         # The thread below needs the interpreter, which a library may hold for seconds (llama.cpp while it loads a
         # model does): the kernel needs nothing.

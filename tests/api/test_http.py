@@ -166,6 +166,13 @@ async def test_a_body_over_the_limit_is_refused_and_its_rest_is_no_new_request(c
         assert (await peer.answer())[0] == 200
 
 
+async def test_a_body_that_says_it_is_over_the_limit_is_refused_before_it_comes(connect: Connect) -> None:
+    async with connect() as peer:
+        peer.send(b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (BODY_LIMIT_BYTES + 1))
+        async with asyncio.timeout(5):
+            assert (await peer.answer())[0] == 413
+
+
 async def test_a_client_that_expects_100_continue_gets_it_before_its_body_is_read(connect: Connect) -> None:
     async with connect() as peer:
         request = post("/a", b"0123456789", b"expect: 100-continue")

@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 from fundament.api import app
 from fundament.api.descriptions import DESCRIPTIONS
 from fundament.api.openapi import document, openapi
+from fundament.errors import RequestError
 from fundament.gateway.catalogue import CatalogueModel
 from fundament.protocol.chat import ChatRequest
 from fundament.protocol.completions import CompletionRequest
@@ -78,6 +79,23 @@ def test_each_parameter_of_a_path_or_query_is_described() -> None:
         assert all(parameter["description"] for parameter in parameters)
         named = {parameter["name"] for parameter in parameters if parameter["in"] == "path"}
         assert named == set(re.findall(r"{(\w+)}", path))
+
+
+def test_whatever_takes_a_body_tells_of_one_that_is_late_or_too_large() -> None:
+    for path, item in REFERENCE["paths"].items():
+        for method in METHODS & item.keys():
+            told = {"408", "413"} & item[method]["responses"].keys()
+            assert told == ({"408", "413"} if "requestBody" in item[method] else set()), (method, path)
+
+
+def test_each_status_of_a_failure_is_told_somewhere() -> None:
+    def statuses(failure: type[RequestError]) -> set[int]:
+        return {failure.status}.union(*map(statuses, failure.__subclasses__()))
+
+    operations = [item[method] for item in REFERENCE["paths"].values() for method in METHODS & item.keys()]
+    told = {status for operation in operations for status in operation["responses"]}
+    other_methods = 405  # what is written here has no other methods
+    assert {"5XX" if status >= 500 else str(status) for status in statuses(RequestError) - {other_methods}} <= told
 
 
 def test_each_description_is_of_something() -> None:

@@ -14,7 +14,7 @@ import pytest
 from databases import PostgreSQL
 from scripted_answers import chat_answer, json_answer
 from scripted_upstream import ScriptedUpstream
-from service import Reply, Service, free_port, wait_until
+from service import Process, Reply, Service, free_port, wait_until
 from specification import assert_valid
 
 ADMIN_KEY = "an-admin-key-for-tests"
@@ -108,6 +108,10 @@ def accepts(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def admins(service: Service) -> list[Process]:
+    return [process for process in service.processes() if "fundament.admin" in process.command]
+
+
 def chat(service: Service, key: str) -> int:
     body = {"model": "a", "messages": [{"role": "user", "content": "x"}]}
     return service.post("/v2/chat/completions", body, key=key).status
@@ -137,6 +141,13 @@ def test_a_clients_key_is_no_admin_key_and_the_other_way_round(service: AdminSer
 def test_the_two_listeners_have_nothing_in_common(service: AdminService) -> None:
     assert service.request("GET", "/admin/contracts", key=ADMIN_KEY).status == 404
     assert service.refused("GET", "/../v2/models", status=404)[0] == "unknown_url"
+
+
+def test_it_is_there_only_where_it_is_asked_for_and_then_on_loopback(service: AdminService, scripted: Service) -> None:
+    assert [len(admins(each)) for each in (service, scripted)] == [1, 0]
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    port = f":{service.admin_port:04X}"
+    assert [row[1] for row in rows if row[3] == "0A" and row[1].endswith(port)] == [f"0100007F{port}"]
 
 
 def test_every_documented_endpoint_is_there_and_every_other_method_is_refused(service: AdminService) -> None:

@@ -122,7 +122,9 @@ def test_a_websocket_message_that_inflates_beyond_the_limit_closes_the_connectio
 
 
 def test_a_body_is_never_inflated(service: Service, upstream: ScriptedUpstream) -> None:
-    body = gzip.compress(b'{"model":"m","messages":[' + b" " * 50_000_000 + b"]}")
+    upstream.default(chat_answer("It was inflated."))
+    request = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}]}).encode()
+    body = gzip.compress(b" " * 50_000_000 + request)
     reply = service.post("/v2/chat/completions", body, headers={"Content-Encoding": "gzip"})
     assert reply.status == 400
     assert upstream.requests == []

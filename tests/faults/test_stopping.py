@@ -1,8 +1,12 @@
-"""SIGTERM: what runs may finish within the grace period, what is new is refused, and the end is orderly."""
+"""SIGTERM: what runs may finish within the grace period, what is new is refused, and the end is orderly.
+
+SIGHUP: nothing, but where a terminal is gone.
+"""
 
 import contextlib
 import http.client
 import json
+import os
 import signal
 import socket
 import threading
@@ -197,3 +201,37 @@ def test_an_interrupt_from_the_keyboard_ends_it_in_order_as_well(start: Start) -
     assert service.process is not None
     service.process.send_signal(signal.SIGINT)
     assert_ended(service, within_s=5)
+
+
+def test_a_hang_up_of_any_process_changes_nothing(start: Start, upstream: ScriptedUpstream) -> None:
+    service = start(grace_period_s=20, workers=2)
+    before = service.processes()
+    barrier = Barrier()
+    upstream.answer(sse_answer([*EVENTS[:2], barrier, *EVENTS[2:], DONE]))
+    with service.send("POST", "/v2/chat/completions", CHAT | {"stream": True}) as reply:
+        events = reply.events()
+        begun = [next(events), next(events)]
+        for process in before:
+            os.kill(process.pid, signal.SIGHUP)
+        time.sleep(0.3)
+        barrier.release()
+        assert_valid_stream("chat", [*begun, *events])
+    assert service.processes() == before
+    service.stop()
+
+
+def test_the_service_of_a_terminal_that_is_gone_ends_in_order(tmp_path: Path, upstream: ScriptedUpstream) -> None:
+    config = f'[[models]]\nid = "m"\n[[models.upstreams]]\nbase_url = "{upstream.base_url}"\n'
+    service = Service(tmp_path / "service", config)
+    terminal, side = os.openpty()
+    service.log.symlink_to(os.ttyname(side))
+    try:
+        service.start()
+        os.close(side)
+        service.wait_ready()
+        os.close(terminal)
+        assert service.process is not None
+        service.process.send_signal(signal.SIGHUP)
+        assert_ended(service, within_s=10)
+    finally:
+        service.destroy()

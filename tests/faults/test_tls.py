@@ -90,7 +90,7 @@ def test_a_renewed_certificate_is_shown_to_new_connections_and_ends_no_old_one(s
     assert kept.getresponse().read()
     new = write_pair(service.pair.certificate.parent, kind="rsa")
     # Both workers, and also to clients that would take the old kind.
-    assert wait_until(lambda: {service.shown() for _ in range(8)} == {new.der}, timeout_s=5, every_s=0.2)
+    assert wait_until(lambda: {service.shown() for _ in range(8)} == {new.der}, timeout_s=2, every_s=0.2)
     kept.request("GET", "/health/live")
     assert kept.getresponse().status == 200
     kept.close()
@@ -105,6 +105,19 @@ def test_half_a_renewal_changes_nothing_until_the_other_half_is_there(service: T
     assert service.shown() == service.pair.der
     service.pair.key.write_bytes(new_key)
     assert wait_until(lambda: {service.shown() for _ in range(8)} == {new.der}, timeout_s=5, every_s=0.2)
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1:DeprecationWarning")
+def test_a_client_that_knows_only_an_older_tls_than_1_2_is_refused(service: TlsService) -> None:
+    context = service.trusting()
+    context.set_ciphers("ALL:@SECLEVEL=0")  # else this side would refuse
+    context.minimum_version = ssl.TLSVersion.TLSv1
+    context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with (
+        socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection,
+        pytest.raises((ssl.SSLError, ConnectionError)),
+    ):
+        context.wrap_socket(connection, server_hostname="127.0.0.1")
 
 
 def test_a_handshake_that_is_late_closes_the_connection(service: TlsService) -> None:

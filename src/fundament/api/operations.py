@@ -51,6 +51,16 @@ FAILURES: Mapping[str, tuple[str, str, Json]] = {
             "code": "model_not_found",
         },
     ),
+    "408": (
+        "RequestLate",
+        "The body did not arrive in the time that the service gives it. The connection is closed.",
+        {
+            "message": "The body of your request did not arrive in 120 s.",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "request_timeout",
+        },
+    ),
     "413": (
         "TooLarge",
         "The body is larger than the service takes.",
@@ -59,6 +69,16 @@ FAILURES: Mapping[str, tuple[str, str, Json]] = {
             "type": "invalid_request_error",
             "param": None,
             "code": "request_too_large",
+        },
+    ),
+    "424": (
+        "RemoteServerFailed",
+        "An MCP server that the request names gave no tools.",
+        {
+            "message": "Error retrieving tool list from MCP server: 'box': it answered 401 (Unauthorized).",
+            "type": "external_connector_error",
+            "param": "tools",
+            "code": "http_error",
         },
     ),
     "429": (
@@ -80,7 +100,7 @@ FAILURES: Mapping[str, tuple[str, str, Json]] = {
         },
     ),
 }
-GENERATING = ("400", "401", "403", "404", "413", "429", "5XX")
+GENERATING = ("400", "401", "403", "404", "408", "413", "429", "5XX")
 
 
 def operation(tag: str, name: str, summary: str, description: str) -> Json:
@@ -93,7 +113,7 @@ def request(schema: str, examples: Json) -> Json:
 
 
 def responses(success: Json, failures: Sequence[str]) -> Json:
-    refused = {status: {"$ref": f"#/components/responses/{FAILURES[status][0]}"} for status in failures}
+    refused = {status: {"$ref": f"#/components/responses/{FAILURES[status][0]}"} for status in sorted(failures)}
     return {"responses": {"200": success} | refused}
 
 

@@ -9,6 +9,7 @@ from fundament.api import responses_examples as examples
 from fundament.api import responses_samples as samples
 from fundament.api.descriptions import CANCEL, COMPACT, INPUT_TOKENS, RESPONSE, RETRIEVE
 from fundament.api.operations import (
+    GENERATING,
     answered,
     generated,
     operation,
@@ -25,7 +26,7 @@ Json = dict[str, Any]
 
 _READING = ("400", "401", "403", "404", "5XX")
 _FINDING = ("401", "403", "404", "5XX")
-_WRITING = ("400", "401", "403", "404", "413", "5XX")
+_WRITING = ("400", "401", "403", "404", "408", "413", "5XX")
 
 
 def response_paths(model: str) -> Json:
@@ -37,7 +38,7 @@ def response_paths(model: str) -> Json:
         "/responses": {
             "post": operation("Responses", "createResponse", "Create a response", RESPONSE)
             | request("ResponsesRequest", asked)
-            | generated(answer, "ResponseEvent", events)
+            | generated(answer, "ResponseEvent", events, (*GENERATING, "424"))
             | sampled(samples.create_response_samples(asked["simple"]["value"]))
         },
         "/responses/input_tokens": {
@@ -94,7 +95,7 @@ def conversation_paths() -> Json:
                 "Conversations", "createConversation", "Create a conversation", "Empty, or with first items."
             )
             | request("NewConversation", new)
-            | responses(conversation, ("400", "401", "403", "413", "5XX"))
+            | responses(conversation, ("400", "401", "403", "408", "413", "5XX"))
             | sampled(samples.create_conversation_samples(new["simple"]["value"]))
         },
         "/conversations/{id}": {

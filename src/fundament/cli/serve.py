@@ -69,6 +69,10 @@ async def _run(config: Config, service: Service, *, quickstart: bool) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if sys.stderr.isatty():
+        loop.add_signal_handler(signal.SIGHUP, stop.set)  # the terminal is gone
+    else:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # whoever wants a reload; certificates are followed without
     supervisor = Supervisor(service.programs, service.processes)
     supervisor.start()
     announcement = asyncio.create_task(_announce(config, service.port, quickstart=quickstart))

@@ -40,9 +40,13 @@ class EngineInstructions(Struct, kw_only=True):
 
 def start(instructions: EngineInstructions) -> object:
     """Loads the model and listens; returns when it answers. The server ends with the object that is returned."""
-    xllamacpp: Any = importlib.import_module("xllamacpp")  # it has no type stubs
+    return _library().Server(parameters(instructions))
+
+
+def parameters(instructions: EngineInstructions) -> Any:
+    """The `CommonParams` of llama.cpp's server: on loopback alone, behind the key."""
     threads = instructions.threads or os.cpu_count() or 1
-    params = xllamacpp.CommonParams()
+    params = _library().CommonParams()
     params.model.path = instructions.model_path
     params.hostnames = ["127.0.0.1"]
     params.port = instructions.port
@@ -63,7 +67,11 @@ def start(instructions: EngineInstructions) -> object:
     params.endpoint_metrics = True
     params.ui = False
     params.verbosity = _VERBOSITY[instructions.log_level]
-    return xllamacpp.Server(params)
+    return params
+
+
+def _library() -> Any:
+    return importlib.import_module("xllamacpp")  # it has no type stubs
 
 
 def main() -> None:
