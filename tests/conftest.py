@@ -166,3 +166,14 @@ def embedded_client(embedded: Service) -> Iterator[openai.OpenAI]:
 def scripted_client(scripted: Service) -> Iterator[openai.OpenAI]:
     with scripted.client() as client:
         yield client
+
+
+@pytest.fixture
+def config_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The path of `fundament.toml` (not yet written) in an empty directory, which is not the working directory."""
+    for variable in [name for name in os.environ if name.startswith("FUNDAMENT_")]:
+        monkeypatch.delenv(variable)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    return tmp_path / "fundament.toml"

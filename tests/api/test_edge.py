@@ -187,6 +187,21 @@ async def test_a_client_that_leaves_within_its_body_has_left(parts: tuple[bytes,
         await read_body(declared(None), arriving(*parts, leaves=True), 100)
 
 
+async def test_a_client_that_left_is_told_nothing_and_is_counted() -> None:
+    async def reading(scope: Scope, receive: Receive, send: Send) -> None:
+        await send_json(send, await read_body(scope, receive, 100))
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    counted: list[int] = []
+    with capture_logs() as logs:
+        await Edge(reading, count=counted.append)(scope(), arriving(b"ha", leaves=True), send)
+    assert (sent, counted, logs) == ([], [499], [])
+
+
 @pytest.mark.parametrize(
     ("body", "kind"),
     [

@@ -15,8 +15,8 @@ from fundament.backends.grammar import (
     GRAMMAR_LIMIT_CHARACTERS,
     KEPT_LIMIT_CHARACTERS,
     Held,
-    check_schema,
     compiled,
+    held_schema,
     json_grammar,
     own_grammar,
 )
@@ -27,7 +27,7 @@ PATTERN = {"type": "string", "pattern": "(a|b)*a(a|b){9}"}
 
 def refusal(schema: dict[str, Any]) -> str:
     with pytest.raises(InvalidRequest) as caught:
-        check_schema((schema, True), what="x", param="p", code=None)
+        held_schema((schema, True), what="x", param="p", code=None)
     return caught.value.message
 
 
@@ -62,6 +62,11 @@ def test_grammars_are_checked_by_the_version_that_the_engine_is_built_with() -> 
         ({"pattern": "a(?!b)"}, "the pattern 'a(?!b)' is not supported from '(?!b)' on"),
         ({"$defs": {"const": {"pattern": "(?i)a"}}}, "the pattern '(?i)a' is not supported from '(?i)a' on"),
         ({"patternProperties": {'^"a': {}}}, "'\"' is supported in the patterns of texts, and not of names"),
+        ({"patternProperties": {"^a": {}}}, "supported only beside 'additionalProperties': false"),
+        (
+            {"properties": {"a": {}}, "patternProperties": {str(i): {} for i in range(9)}},
+            "it combines schemas and has 9 patterns",
+        ),
         ({"description": "x" * 120_001}, "it has 120020 characters; at most 120000 are supported"),
     ],
 )
@@ -91,17 +96,103 @@ HOSTILE: list[dict[str, Any]] = [
     {"type": "string", "pattern": '("|[^"]|\\D)' * 3_000},
     {"type": "string", "pattern": 5, "allOf": 5},
     {"type": "string", "pattern": '^"', "allOf": 5},
+    {"properties": {"a" * 40: {}}, "patternProperties": {"(a|aa)*b": {}}, "additionalProperties": False},
+    {"properties": {f"a{i}": {} for i in range(2_000)}, "patternProperties": {f"^b{i}": {} for i in range(2_000)}},
+    {"allOf": [{"properties": {f"p{i}": {}}} for i in range(300)]},
 ]
 
 
+@pytest.mark.parametrize("strict", [True, False])
 @pytest.mark.parametrize("schema", HOSTILE, ids=range(len(HOSTILE)))
-def test_a_hostile_schema_is_compiled_or_refused_in_seconds(schema: dict[str, Any]) -> None:
+def test_a_hostile_schema_is_compiled_widened_or_refused_in_seconds(schema: dict[str, Any], strict: bool) -> None:
     begin = time.monotonic()
     try:
-        check_schema((schema, True), what="x", param="p", code=None)
+        held_schema((schema, strict), what="x", param="p", code=None)
     except InvalidRequest as refused:
+        assert strict
         assert refused.param == "p"
     assert time.monotonic() - begin < 10  # 0.5 s on an idle machine; unbounded, the first of them took minutes
+
+
+INTEGER = {"type": "integer"}
+OPEN = {"type": "object", "properties": {"a": INTEGER, "b/c": INTEGER, "d\n": INTEGER}}
+CLOSED = OPEN | {"additionalProperties": False}
+NAMED = {"properties": {"xa": {"maxLength": 3}}, "patternProperties": {"^x": {"type": "string"}}}
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    ("schema", "allowed", "forbidden"),
+    [
+        (OPEN, ['{"a":1,"b/c":1,"d\\n":1}'], ['{"\\u0061":"x"}', '{"b\\/c":"x"}', '{"d\\u000a":"x"}', '{"a":"x"}']),
+        (OPEN, ['{"b":"x"}', '{"é":"x"}', '{"\\"\\\\/":"x"}', '{"a":1,"🙂":[]}', '{"":1}'], ['{"\\u00e9":1}']),
+        (OPEN | {"additionalProperties": {"type": "string"}}, ['{"a":1,"b":"x"}'], ['{"b":1}', '{"\\u0061":"x"}']),
+        (OPEN | {"required": ["z"]}, ['{"a":1,"z":1}', '{"z":1,"y":2}'], ['{"a":1}']),
+        (CLOSED, ['{"a":1}', "{}"], ['{"b":1}', '{"\\u0061":1}']),
+        ({"allOf": [OPEN, {"additionalProperties": INTEGER}]}, ['{"a":1,"b":1}'], ['{"b":"x"}', '{"\\u0061":"x"}']),
+        ({"allOf": [OPEN, CLOSED]}, ['{"a":1}'], ['{"b":1}', '{"a":"x"}']),
+        ({"additionalProperties": False, "anyOf": [OPEN]}, ["{}"], ['{"a":1}', '{"b":1}']),
+        (OPEN | {"$ref": "#/$defs/x", "$defs": {"x": OPEN}}, ['{"a":1,"b":"x"}'], ['{"a":"x"}', '{"\\u0061":1}']),
+        ({"properties": {"properties": INTEGER}}, ['{"properties":1,"b":2}'], ['{"properties":"x"}']),
+        (
+            NAMED | {"additionalProperties": False},
+            ['{"xa":"abc","xb":"abcd"}'],
+            ['{"xa":1}', '{"xa":"abcd"}', '{"xb":1}', '{"y":1}'],
+        ),
+        (
+            {"properties": {"xa": INTEGER}, "patternProperties": {"^x": {"maximum": 5}}, "additionalProperties": False},
+            ['{"xa":5,"xb":"a"}'],
+            ['{"xa":6}', '{"xa":"a"}', '{"\\u0078a":"a"}'],
+        ),
+    ],
+)
+def test_names_are_held_to_all_that_is_said_of_them(
+    schema: dict[str, Any], allowed: list[str], forbidden: list[str], strict: bool
+) -> None:
+    grammar = compiled(json_grammar((schema, strict)))
+    for text in allowed + forbidden:
+        held = Held(grammar)
+        assert (held.follow(text) and held.may_end) == (text in allowed), text
+
+
+LOOK_AHEAD = {"type": "string", "pattern": "a(?!b)"}
+ONE_OF_MANY = {"enum": [str(i) for i in range(1001)]}
+
+
+@pytest.mark.parametrize(
+    ("schema", "allowed", "forbidden"),
+    [
+        (LOOK_AHEAD, '"ab"', "1"),
+        ({"properties": {"a": LOOK_AHEAD, "b": {"maximum": 5}}}, '{"a":"ab","b":5}', '{"a":"ab","b":6}'),
+        ({"properties": {"a": ONE_OF_MANY, "b": {"type": "integer"}}}, '{"a":"x","b":1}', '{"a":"x","b":"y"}'),
+        ({"properties": {"pattern": LOOK_AHEAD}, "required": ["pattern"]}, '{"pattern":"ab"}', "{}"),
+        (
+            {"type": "object", "patternProperties": {'^"': {"type": "integer"}}, "additionalProperties": False},
+            '{"other":1}',
+            "[]",
+        ),
+        (
+            {"type": "object", "patternProperties": {"^a": {}, "b$": {}}, "additionalProperties": False, "x": {}},
+            '{"ab":1}',
+            "[]",
+        ),
+        ({"type": "array", "minItems": 20_000, "items": {"type": "integer"}}, "[1]", '["a"]'),
+        ({"allOf": [PATTERN] * 9}, '"x"', "1"),
+        ({"type": "object", "properties": {"a": {"$ref": "elsewhere.json"}}}, '{"a":1}', "[]"),
+        ({"type": "text"}, '"x"', "x"),
+        ({"const": {"pattern": "a(?!b)"}}, '{"pattern":"a(?!b)"}', "{}"),
+        ({"type": "object"} | nested(5_000), '{"a":[]}', "[]"),
+    ],
+)
+def test_a_schema_that_cannot_be_held_to_is_widened_unless_it_is_strict(
+    schema: dict[str, Any], allowed: str, forbidden: str
+) -> None:
+    grammar = compiled(json_grammar(held_schema((schema, False), what="x", param="p", code=None)))
+    for text, wanted in ((allowed, True), (forbidden, False)):
+        held = Held(grammar)
+        assert (held.follow(text) and held.may_end) == wanted
+    if "const" not in schema:
+        refusal(schema)
 
 
 @pytest.mark.parametrize(
@@ -125,19 +216,36 @@ def test_a_grammar_that_cannot_be_compiled_is_refused_with_the_reason(text: str,
     assert "\n" not in caught.value.message
 
 
-@pytest.mark.parametrize("description", ["", "x" * KEPT_LIMIT_CHARACTERS], ids=["short", "long"])
-def test_a_schema_is_compiled_once_for_the_check_and_the_use(description: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: list[str] = []
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The grammars whose compiling was begun."""
+    texts: list[str] = []
 
     def counted(tokenizer: LLTokenizer, grammar: str, **options: Any) -> LLMatcher:
-        begun.append(grammar)
+        texts.append(grammar)
         return LLMatcher(tokenizer, grammar, **options)
 
     monkeypatch.setattr("llguidance.LLMatcher", counted)
+    return texts
+
+
+@pytest.mark.parametrize("description", ["", "x" * KEPT_LIMIT_CHARACTERS], ids=["short", "long"])
+def test_a_schema_is_compiled_once_for_the_check_and_the_use(description: str, begun: list[str]) -> None:
     schema = {"enum": [f"once {len(description)}"], "description": description}, True
-    check_schema(schema, what="x", param="p", code=None)
+    held_schema(schema, what="x", param="p", code=None)
     assert Held(compiled(json_grammar(schema))).follow('"once')
     assert begun == [json_grammar(schema)]
+
+
+@pytest.mark.parametrize("text", ['root ::= "once"', 'start: "once"', '%llguidance {}\nstart: "once"'])
+def test_a_grammar_is_compiled_once_for_the_check_and_the_use(text: str, begun: list[str]) -> None:
+    assert Held(compiled(own_grammar(text))).follow("once")
+    assert len(begun) == 1
+
+
+def test_the_fault_of_a_grammar_is_told_by_its_own_lines() -> None:
+    with pytest.raises(InvalidRequest, match=r"at 2\(4\): unknown name"):
+        own_grammar("start: a\na: nothing")
 
 
 @pytest.mark.parametrize("text", ['root ::= "yes" | "no"', 'start: "yes" | "no"', '%llguidance {}\nstart: "yes"'])

@@ -1,5 +1,6 @@
 """A request with tools becomes one without, and a choice leaves the functions that it names."""
 
+import json
 from typing import Any
 
 import pytest
@@ -76,6 +77,7 @@ def test_one_named_function_is_called_once() -> None:
                         "type": "function",
                         "function": {
                             "name": "x",
+                            "strict": True,
                             "parameters": {"type": "object", "properties": {"a": {"$ref": "#/nope"}}},
                         },
                     }
@@ -85,7 +87,12 @@ def test_one_named_function_is_called_once() -> None:
             "invalid_function_parameters",
         ),
         (
-            {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "wat"}}}},
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "x", "strict": True, "schema": {"type": "wat"}},
+                }
+            },
             "response_format.json_schema.schema",
             None,
         ),
@@ -95,6 +102,22 @@ def test_what_cannot_be_held_to_is_refused_by_name(fields: dict[str, Any], param
     with pytest.raises(InvalidRequest) as caught:
         shaped(body(**fields), native=False)
     assert (caught.value.param, caught.value.code) == (param, code)
+
+
+@pytest.mark.parametrize("format", [False, True])
+def test_a_pattern_that_cannot_be_held_to_is_told_all_the_same(format: bool) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^(?!b)"}}, "required": ["a"]}
+    if format:
+        shape = shaped(
+            body(response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}), native=True
+        )
+    else:
+        shape = shaped(
+            body(tools=[{"type": "function", "function": {"name": "x", "parameters": schema}}]), native=False
+        )
+        assert json.dumps(schema) in shape["messages"][0]["content"]
+    assert '"required": ["a"]' in shape["grammar"]
+    assert "(?!" not in shape["grammar"]
 
 
 def test_functions_are_explained_in_a_system_message_and_called_under_a_grammar() -> None:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from typer.testing import CliRunner
 
 from fundament.cli.config import app
@@ -19,39 +18,28 @@ LOCAL = MODEL + 'source = "a.gguf"\n'
 UPSTREAM = MODEL + '[[models.upstreams]]\nbase_url = "http://upstream:8000/v1"\n'
 
 
-@pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The path of `fundament.toml` (not yet written) in an empty directory, which is not the working directory."""
-    for variable in [name for name in os.environ if name.startswith("FUNDAMENT_")]:
-        monkeypatch.delenv(variable)
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    monkeypatch.chdir(elsewhere)
-    return tmp_path / "fundament.toml"
+def test_check_says_ok_and_how_many_models(config_file: Path) -> None:
+    config_file.write_text(LOCAL + UPSTREAM.replace('"a"', '"b"'), encoding="utf-8")
+
+    result = CliRunner().invoke(app, ["check", "--config", str(config_file)])
+
+    assert (result.exit_code, result.stdout) == (0, f"{config_file}: ok, 2 models\n")
 
 
-def test_check_says_ok_and_how_many_models(file: Path) -> None:
-    file.write_text(LOCAL + UPSTREAM.replace('"a"', '"b"'), encoding="utf-8")
+def test_check_exits_1_and_names_the_setting_on_stderr(config_file: Path) -> None:
+    config_file.write_text(LOCAL + "slots = 'x'", encoding="utf-8")
 
-    result = CliRunner().invoke(app, ["check", "--config", str(file)])
-
-    assert (result.exit_code, result.stdout) == (0, f"{file}: ok, 2 models\n")
-
-
-def test_check_exits_1_and_names_the_setting_on_stderr(file: Path) -> None:
-    file.write_text(LOCAL + "slots = 'x'", encoding="utf-8")
-
-    result = CliRunner().invoke(app, ["check", "--config", str(file)])
+    result = CliRunner().invoke(app, ["check", "--config", str(config_file)])
 
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == "models[0].slots: expected an integer >= 1, got 'x' (from fundament.toml)\n"
 
 
-def test_show_prints_every_value_with_its_origin_and_no_password(file: Path) -> None:
-    file.write_text(LOCAL + "[storage]\ndatabase = 'postgresql://me:hunter2@h/d'", encoding="utf-8")
+def test_show_prints_every_value_with_its_origin_and_no_password(config_file: Path) -> None:
+    config_file.write_text(LOCAL + "[storage]\ndatabase = 'postgresql://me:hunter2@h/d'", encoding="utf-8")
     environ = {"FUNDAMENT_SERVER_PORT": "9000"}
 
-    result = CliRunner().invoke(app, ["show", "--config", str(file), "--data-dir", "/d"], env=environ)
+    result = CliRunner().invoke(app, ["show", "--config", str(config_file), "--data-dir", "/d"], env=environ)
 
     lines = result.stdout.splitlines()
     assert result.exit_code == 0
@@ -59,10 +47,10 @@ def test_show_prints_every_value_with_its_origin_and_no_password(file: Path) -> 
     assert 'server.data_dir = "/d"  # flag --data-dir' in lines
     assert 'storage.database = "postgresql://***@h/d"  # fundament.toml' in lines
     assert "models[0].threads = none  # default" in lines
-    assert len(lines) == len(settings(load(file, environ).config))
+    assert len(lines) == len(settings(load(config_file, environ).config))
 
 
-def test_show_draws_a_table_on_a_terminal(file: Path) -> None:
+def test_show_draws_a_table_on_a_terminal(config_file: Path) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-c", "from fundament.cli.config import app; app(['show'])"]
     drawn = ""

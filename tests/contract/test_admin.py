@@ -4,7 +4,6 @@ import http.client
 import json
 import re
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -362,7 +361,7 @@ def test_no_text_is_left_when_the_service_has_ended(tmp_path: Path, upstream: Sc
 def test_the_start_is_refused_without_a_good_key(
     tmp_path: Path, upstream: ScriptedUpstream, key: str | None, message: str
 ) -> None:
-    text = refused_start(new_service(tmp_path / "s", upstream, "sqlite:///fundament.db", key))
+    text = new_service(tmp_path / "s", upstream, "sqlite:///fundament.db", key).refused_start()
     assert message in text
     assert key is None or key not in text
 
@@ -370,16 +369,4 @@ def test_the_start_is_refused_without_a_good_key(
 def test_the_start_is_refused_where_the_port_is_taken(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     service = new_service(tmp_path / "s", upstream, "sqlite:///fundament.db")
     with socket.create_server(("127.0.0.1", service.admin_port)):
-        assert f"admin.port: cannot listen on 127.0.0.1:{service.admin_port}" in refused_start(service)
-
-
-def refused_start(service: Service) -> str:
-    service.start()
-    assert service.process is not None
-    try:
-        assert service.process.wait(30) == 1
-    except subprocess.TimeoutExpired:
-        pytest.fail("it started")
-    finally:
-        service.destroy()
-    return service.log_text()
+        assert f"admin.port: cannot listen on 127.0.0.1:{service.admin_port}" in service.refused_start()

@@ -156,6 +156,27 @@ def test_ids_that_cannot_be_are_refused_by_name(scripted: Service, upstream: Scr
     assert scripted.request("GET", f"{CONVERSATIONS}/{made}/items").json["data"] == []
 
 
+@pytest.mark.parametrize("place", ["previous_response_id", "conversation"])
+def test_an_item_that_came_before_is_refused_if_it_is_said_again(
+    scripted: Service, upstream: ScriptedUpstream, place: str
+) -> None:
+    upstream.default(saying("Yes."))
+    conversation = scripted.post(CONVERSATIONS, {}).json["id"]
+    before = {"conversation": conversation} if place == "conversation" else {}
+    first = respond(scripted, [MESSAGE | {"id": "msg_mine"}, MESSAGE], **before)
+    before = before or {place: respond(scripted, "Go on.", previous_response_id=first["id"])["id"]}
+    asked_so_far = len(upstream.requests)
+    for item in (MESSAGE | {"id": "msg_mine"}, first["output"][0]):
+        body = asked([MESSAGE, item], **before)
+        for path in (PATH, f"{PATH}/input_tokens"):
+            error = error_of(scripted.post(path, body), 400)
+            assert error["message"].startswith(f"Duplicate item found with id {item['id']}.")
+            assert error["param"] == "input[1].id"
+    assert len(upstream.requests) == asked_so_far
+    again = [MESSAGE, MESSAGE | {"id": "msg_other"}, *to("msg_mine")]
+    assert respond(scripted, again, **before)["status"] == "completed"
+
+
 def test_a_conversation_may_begin_empty_but_nothing_is_not_added(scripted: Service) -> None:
     """The official package for agents begins with an empty list."""
     reply = scripted.post(CONVERSATIONS, {"items": []})

@@ -1,7 +1,6 @@
 """A database of an older version, and one whose contracts do not fit the configuration, at the start of the service."""
 
 import sqlite3
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -32,24 +31,12 @@ def revision(service: Service) -> str:
     return found
 
 
-def refused_start(service: Service) -> str:
-    service.start()
-    assert service.process is not None
-    try:
-        assert service.process.wait(30) == 1
-    except subprocess.TimeoutExpired:
-        pytest.fail("it started")
-    finally:
-        service.destroy()
-    return service.log_text()
-
-
 def test_the_start_refuses_an_older_database_until_it_is_upgraded(
     tmp_path: Path, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = Service(tmp_path / "older", MODEL.format(base_url=upstream.base_url))
     older_database(service, monkeypatch)
-    assert "run: fundament db upgrade" in refused_start(service)
+    assert "run: fundament db upgrade" in service.refused_start()
     assert revision(service) == "0002"
     done = service.command("db", "upgrade")
     assert done.returncode == 0, done.stderr
@@ -80,7 +67,7 @@ def test_the_start_refuses_a_contract_on_a_plan_that_is_not_there(tmp_path: Path
     with service:
         pass
     service.config.write_text(MODEL.format(base_url=upstream.base_url))
-    log = refused_start(service)
+    log = service.refused_start()
     assert "plans.gold: is not there, but the contract 'acme' is on it" in log
     assert service.command("contracts", "set", "acme", "--plan", "essential").returncode == 0
     with service:

@@ -320,9 +320,31 @@ def test_a_stream_whose_database_goes_away_ends_in_an_error_event(
     name, data, *_ = last.decode().split("\n")
     error = assert_valid("ResponseErrorEvent", json.loads(data.removeprefix("data: ")))
     assert (name, error["type"], error["param"]) == ("event: error", "error", None)
-    told = [event["sequence_number"] for event in [*begun, *read_events(more), error]]
-    assert told == list(range(2, 8 + len(more)))
+    told = [event["sequence_number"] for event in [*begun, *read_events(more)]]
+    assert told == list(range(2, 7 + len(more)))
     assert "database" in error["message"].lower()
+    barrier.release()
+    assert wait_until(lambda: other.request("GET", f"{PATH}/{id}").json.get("status") == "completed", WITHIN_S)
+    missed = resumed(on_postgresql, id, error["sequence_number"])
+    assert missed[0]["sequence_number"] == told[-1] + 1
+
+
+def test_a_response_whose_end_cannot_be_kept_ends_in_an_error_event_in_place_of_it(
+    on_postgresql: Service, postgresql: PostgreSQL, upstream: ScriptedUpstream, barrier: Barrier
+) -> None:
+    upstream.answer(saying("Once ", "upon ", "a time.", pause=[barrier]))
+    with on_postgresql.send("POST", PATH, asked("A story!", stream=True)) as exchange:
+        pieces = exchange.events()
+        begun = list(read_events(next(pieces) for _ in range(5)))
+        postgresql.stop()
+        try:
+            barrier.release()
+            *more, last = pieces
+        finally:
+            postgresql.start()
+    error = assert_valid("ResponseErrorEvent", json.loads(last.decode().split("\n")[1].removeprefix("data: ")))
+    told = [*begun, *read_events(more), error]
+    assert [event["sequence_number"] for event in told] == list(range(len(told)))
 
 
 def test_an_end_that_the_database_does_not_take_is_kept_when_it_is_back(

@@ -143,9 +143,31 @@ def test_a_background_stream_that_outlives_the_grace_period_ends_with_an_error_e
         [last] = events
     error = native_answers.decoded(last)  # of which the two specifications have different ideas
     assert assert_valid("ResponseErrorEvent", error)["code"] == "service_stopping"
-    assert [event["sequence_number"] for event in [*begun, error]] == list(range(7))
+    # Its own number is that of the last event told: who goes on after it has the next one, which is to come.
+    assert [event["sequence_number"] for event in [*begun, error]] == [*range(6), 5]
     assert_ended(service, within_s=5)
     assert "Traceback" not in service.log_text()
+
+
+def test_a_background_stream_that_had_told_nothing_yet_is_a_503(start: Start, upstream: ScriptedUpstream) -> None:
+    service = start(grace_period_s=1)
+    upstream.answer(native_answers.answering(native_answers.message("a", "b"), pause=[Hang()]))
+    id = service.post("/v2/responses", RESPONSE).json["id"]
+    with service.send("GET", f"/v2/responses/{id}?stream=true") as reply:
+        events = reply.events()
+        for _ in range(6):
+            next(events)
+    replies: list[Reply] = []
+    address = f"/v2/responses/{id}?stream=true&starting_after=5"
+    follower = threading.Thread(target=lambda: replies.append(service.request("GET", address)))
+    follower.start()
+    time.sleep(0.5)
+    terminate(service)
+    follower.join()
+    assert replies[0].status == 503
+    assert assert_valid("ErrorResponse", replies[0].json)["error"]["code"] == "service_stopping"
+    assert int(replies[0].headers["retry-after"]) >= 1
+    assert_ended(service, within_s=5)
 
 
 def test_a_request_that_outlives_the_grace_period_is_a_503(start: Start, upstream: ScriptedUpstream) -> None:

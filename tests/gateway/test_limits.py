@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import date
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from msgspec.structs import replace
@@ -41,7 +41,7 @@ class Desk:
     async def reserve(self, model: CatalogueModel = MODEL, output_tokens: int | None = 10, **rest: Any) -> Reservation:
         contract = rest.pop("contract", LIMITED)
         request = rest.pop("request", PROMPT)
-        held = await self.limiter.reserve(contract, model, request, output_tokens=output_tokens, **rest)
+        held = await self.limiter.reserve(contract, model, lambda: request, output_tokens=output_tokens, **rest)
         assert held is not None
         return held
 
@@ -58,10 +58,14 @@ async def left(desk: Desk) -> dict[str, int]:
     return {name.decode()[22:]: int(value) for name, value in told if b"-remaining-" in name}
 
 
-async def test_a_contract_without_limits_does_not_touch_the_counters() -> None:
+def never() -> NoReturn:
+    raise AssertionError("the request is looked at")
+
+
+async def test_without_limits_neither_the_counters_are_touched_nor_the_request_is_looked_at() -> None:
     desk = Desk(LimitConfig(rpm=1))
     for _ in range(3):
-        assert await desk.limiter.reserve(CONTRACT, MODEL, PROMPT, output_tokens=1) is None
+        assert await desk.limiter.reserve(CONTRACT, MODEL, never, output_tokens=1) is None
     assert not desk.counters._windows
 
 
@@ -74,7 +78,7 @@ async def test_each_model_has_the_quota_of_the_star_or_that_of_its_own_row() -> 
     await desk.reserve(model=big)
     for model in (MODEL, third, big):
         assert (await desk.refusal(model=model)).type == "requests"
-    assert await desk.limiter.reserve(LIMITED, free, PROMPT, output_tokens=1) is None
+    assert await desk.limiter.reserve(LIMITED, free, never, output_tokens=1) is None
     assert desk.refused == ["requests"] * 3
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from fundament.responses.compaction import compacted
 from fundament.responses.native_input import native_item
+from specification import assert_valid
 
 PART = {"type": "output_text", "text": "x", "annotations": [], "logprobs": []}
 SUMMARY = [{"type": "summary_text", "text": "Hm."}]
@@ -41,6 +42,19 @@ def test_an_item_is_sent_without_what_the_server_would_look_for(
     kept: dict[str, Any], sent: dict[str, Any] | None
 ) -> None:
     assert native_item(kept) == sent
+
+
+@pytest.mark.parametrize(
+    "failed",
+    [
+        {"type": "image_generation_call", "id": "ig_1", "status": "failed", "result": None},
+        CODE | {"id": "ci_1", "status": "failed", "code": None, "outputs": None},
+    ],
+)
+def test_a_field_that_must_be_there_is_sent_though_it_is_null(failed: dict[str, Any]) -> None:
+    sent = native_item(failed)
+    assert_valid("InputItem", sent)
+    assert sent == failed
 
 
 def test_a_summary_of_ours_is_said_by_the_user() -> None:

@@ -1,7 +1,6 @@
 """The audit log in SQLite and in PostgreSQL: each change has its entry, which comes and goes with the change."""
 
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import select
@@ -11,19 +10,12 @@ from fundament.errors import InvalidChange
 from fundament.gateway.keys import digest_of
 from fundament.storage.audit import AuditRepository, note
 from fundament.storage.contracts import ContractRepository
-from fundament.storage.database import open_database, reading
+from fundament.storage.database import reading
 from fundament.storage.keys import KeyRepository
 from fundament.storage.revision import changing_accounts
 from fundament.storage.tables import audit
 
 PLANS = ("essential", "unlimited")
-
-
-@pytest.fixture
-async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_database(database_url)
-    yield engine
-    await engine.dispose()
 
 
 @pytest.fixture

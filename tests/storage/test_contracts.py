@@ -1,24 +1,14 @@
 """Contracts in SQLite and in PostgreSQL, and what the migration makes of keys and state that are older than them."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fundament.errors import InvalidChange, Unavailable, UnknownRecord
 from fundament.storage.contracts import ContractRepository
-from fundament.storage.database import open_database
 from fundament.storage.keys import KeyRepository
 
 PLANS = ("essential", "unlimited")
-
-
-@pytest.fixture
-async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_database(database_url)
-    yield engine
-    await engine.dispose()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,6 @@ from fundament.storage.tables import usage, usage_segments
 from fundament.storage.usage import UsageRepository
 
 KILLS = int(os.environ.get("KILLS", "3"))  # the acceptance run has 20
-
-
-@pytest.fixture
-async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_database(database_url)
-    yield engine
-    await engine.dispose()
 
 
 @pytest.fixture

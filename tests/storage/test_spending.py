@@ -1,7 +1,6 @@
 """A budget's counter begins with all that was spent, also with what the ledger has not yet."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import date
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 
 from fundament.gateway.meter import UsageRecord
-from fundament.storage.database import open_database
 from fundament.storage.journal import UsageJournal
 from fundament.storage.mover import Mover
 from fundament.storage.spending import Spending
@@ -28,13 +26,6 @@ RECORD = UsageRecord(
     asked_model="model",
     cost_nanos=7,
 )
-
-
-@pytest.fixture
-async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_database(database_url)
-    yield engine
-    await engine.dispose()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -59,13 +59,6 @@ def stored(id: str, **fields: Any) -> StoredResponse:
 
 def conversation(id: str) -> Conversation:
     return Conversation(id=id, owner="alice", created_at=1.0, metadata={})
-
-
-@pytest.fixture
-async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_database(database_url)
-    yield engine
-    await engine.dispose()
 
 
 @pytest.fixture

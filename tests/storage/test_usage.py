@@ -3,7 +3,6 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,6 @@ from fundament.storage.usage import SWEPT_ROWS, Move, UsageRepository
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
 DAY_S = 86_400
-
-
-@pytest.fixture
-async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_database(database_url)
-    yield engine
-    await engine.dispose()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fundament.api.requests import ClientLeft, decode_object, read_body
+from fundament.api.requests import decode_object, read_body
 from fundament.errors import InvalidChange, InvalidRequest, NotFound, UnknownRecord
 from fundament.protocol.validation import checked
 
@@ -26,8 +26,6 @@ def endpoint(handler: Callable[[Request], Awaitable[Response]]) -> ASGIApp:
             raise InvalidRequest(str(error), code="invalid_change") from None
         except UnknownRecord as error:
             raise NotFound(str(error), code="not_found") from None
-        except ClientLeft:
-            return
         await response(scope, receive, send)
 
     return call

@@ -9,7 +9,6 @@ from starlette.types import Receive, Scope, Send
 from fundament.api.creation import begin
 from fundament.api.desk import Desk
 from fundament.api.edge import send_json
-from fundament.api.requests import ClientLeft
 from fundament.api.streaming import ClientWatch
 from fundament.protocol import responses
 from fundament.protocol.usage import Usage
@@ -30,17 +29,13 @@ class CountInputTokens:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         desk = self._desk
         key = await desk.key(scope)
-        try:
-            body = await desk.body(scope, receive)
-        except ClientLeft:
-            return
-        request = responses.validate(body)
+        request = responses.validate(await desk.body(scope, receive))
         model = desk.admission.admit(key, request.model)
         history = await history_of(desk.store, key.contract.id, request)
         request = await with_items(desk.store, key.contract.id, request, history)
         upstream = desk.upstreams[model.id]
         making = Making(request, history, upstream, id="resp_0", created_at=0, new_id=lambda prefix: f"{prefix}_0")
-        held = await desk.limiter.reserve(key.contract, model, {}, output_tokens=0)
+        held = await desk.limiter.reserve(key.contract, model, dict, output_tokens=0)
         if held is not None:
             scope["connection"].tell(held.header_lines())
         try:
@@ -60,10 +55,7 @@ class CompactConversation:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         desk = self._desk
         key = await desk.key(scope)
-        try:
-            wanted = responses.validate_compact(await desk.body(scope, receive))
-        except ClientLeft:
-            return
+        wanted = responses.validate_compact(await desk.body(scope, receive))
         most_tokens = desk.admission.catalogue.find(wanted.model).max_output_tokens
         trace = desk.meter.trace(scope["headers"])
         creation = await begin(

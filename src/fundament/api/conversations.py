@@ -14,7 +14,6 @@ from starlette.types import Receive, Scope, Send
 
 from fundament.api.desk import Desk
 from fundament.api.edge import send_json
-from fundament.api.requests import ClientLeft
 from fundament.errors import NotFound
 from fundament.gateway.state import Conversation
 from fundament.protocol.conversations import ConversationChange, ItemsToAdd, NewConversation, validate
@@ -36,12 +35,7 @@ class ConversationEndpoint(ABC):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = await self._desk.key(scope)
-        body: Json = {}
-        if scope["method"] == "POST":
-            try:
-                body = await self._desk.body(scope, receive)
-            except ClientLeft:
-                return
+        body = await self._desk.body(scope, receive) if scope["method"] == "POST" else {}
         await send_json(send, _encode(await self.answer(key.contract.id, scope, body)))
 
     @abstractmethod

@@ -48,7 +48,7 @@ class Listener(Protocol):
     async def tell(self, events: list[Event]) -> None: ...
 
     async def fail(self, failure: RequestError, number: int) -> None:
-        """The response could not be kept; `number` is the sequence number of the event that says so."""
+        """The response could not be told to its end; `number` is the sequence number of the event that says so."""
         ...
 
 
@@ -232,7 +232,6 @@ class Creation(Struct, frozen=True):
         number = -1
         try:
             async for events in self.making.events():
-                number = events[-1]["sequence_number"]
                 if events[-1]["type"] != "response.in_progress":  # which is said before the model says anything
                     self.metering.first_byte()
                 if self.making.ended:
@@ -240,8 +239,10 @@ class Creation(Struct, frozen=True):
                     self.settle(None)
                     watch.stop()
                 await listener.tell(events)
+                number = events[-1]["sequence_number"]
         except RequestError as failure:  # it could not be kept: what was said stands, but will not be found
             self.settle(failure)
+            # It stands in the place of the events that are not told: nobody can go on from a response that is not kept.
             await listener.fail(failure, number + 1)
         except asyncio.CancelledError:
             if watch.left:

@@ -13,6 +13,7 @@ import msgspec
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fundament.api.requests import ClientLeft
 from fundament.errors import MethodNotAllowed, NotFound, RateLimited, RequestError, ServerFailure
 from fundament.gateway.meter import CLIENT_LEFT
 from fundament.telemetry.exchange import Exchange
@@ -106,6 +107,8 @@ class Edge:
                 raise
             self._note(scope, failure)
             await send_json(send_with_id, error_body(failure), status=failure.status, headers=error_headers(failure))
+        except ClientLeft:
+            pass
         except Exception:  # the edge: whatever it is, the client gets an answer and the operator a traceback
             self._log.exception("request_failed", request_id=request_id, path=scope["path"])
             if status is not None:

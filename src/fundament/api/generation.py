@@ -13,7 +13,7 @@ from typing import Any, Generic, Literal, TypeVar
 from starlette.types import Receive, Scope, Send
 
 from fundament.api.edge import send_json
-from fundament.api.requests import ClientLeft, decode_object, header, read_body
+from fundament.api.requests import decode_object, header, read_body
 from fundament.api.streaming import ClientWatch, relay, stopping
 from fundament.backends.call import Answer, Backend, Call
 from fundament.errors import RequestError
@@ -71,10 +71,7 @@ class Generation(ABC, Generic[RequestT]):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = await self._admission.authenticate(header(scope, b"authorization"))
-        try:
-            data = await read_body(scope, receive, self._max_body_bytes)
-        except ClientLeft:
-            return
+        data = await read_body(scope, receive, self._max_body_bytes)
         body = decode_object(data)
         request = self.validate(body)
         model = self._admission.admit(key, request.model)
@@ -85,7 +82,7 @@ class Generation(ABC, Generic[RequestT]):
         held = await self._limiter.reserve(
             key.contract,
             model,
-            body,
+            lambda: body,
             output_tokens=self.output_tokens(request),
             answers=call.choices,
             size_bytes=len(data),

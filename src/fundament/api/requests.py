@@ -15,7 +15,7 @@ _KINDS = {list: "an array", str: "a string", bool: "a boolean", int: "a number",
 
 
 class ClientLeft(Exception):
-    """The client closed its connection before its request was complete."""
+    """The client closed its connection before its request was complete: the edge says nothing to nobody."""
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:

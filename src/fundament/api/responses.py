@@ -15,7 +15,6 @@ from starlette.types import Receive, Scope, Send
 from fundament.api.creation import Creation, begin
 from fundament.api.desk import Desk, response_not_found
 from fundament.api.edge import send_json
-from fundament.api.requests import ClientLeft
 from fundament.api.streaming import HEADERS, ClientWatch, stopping
 from fundament.errors import InvalidRequest, RequestError
 from fundament.gateway.state import Events, StoredResponse
@@ -40,10 +39,7 @@ class CreateResponse:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         desk = self._desk
         key = await desk.key(scope)
-        try:
-            body = await desk.body(scope, receive)
-        except ClientLeft:
-            return
+        body = await desk.body(scope, receive)
         trace = desk.meter.trace(scope["headers"])
         creation = await begin(desk, key, responses.validate(body), scope["request_id"], body=body, trace=trace)
         scope["connection"].tell(creation.limit_lines)
@@ -111,20 +107,34 @@ async def follow(
 ) -> None:
     """Tells the events of a response in the background that come after `after`.
 
-    The client's leaving ends it. What cannot be told on, also because the service stops, ends in an error event.
+    The client's leaving ends it. What cannot be told on, also because the service stops, ends in an error event: it has
+    the number of the last event that was told, because who goes on after it must not miss the next one.
+
+    Raises:
+        RequestError: it cannot be told on, before any event was told.
     """
+    begun = False
+    failure: RequestError | None = None
     try:
-        await listener.begin()
         async for events in background.follow(stored.owner, stored.id, after):
+            if not begun:
+                begun = True
+                await listener.begin()
             await listener.relay(events)
             after = events[-1][0]
-    except RequestError as failure:
-        await listener.fail(failure, after + 1)
+    except RequestError as failed:
+        failure = failed
     except asyncio.CancelledError:
         if watch.left:
             return
-        await listener.fail(stopping(), after + 1)
+        failure = stopping()
     watch.stop()
+    if not begun:
+        if failure is not None:
+            raise failure
+        await listener.begin()
+    if failure is not None:
+        await listener.fail(failure, after)
     await listener.end()
 
 

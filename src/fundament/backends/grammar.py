@@ -8,13 +8,14 @@ because the engine goes on without any grammar when it cannot compile one or one
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 import llguidance
 from llguidance.gbnf_to_lark import any_to_lark
 
 from fundament.backends.patterns import UnsupportedPattern
-from fundament.backends.schemas import prepared, too_much
+from fundament.backends.schemas import prepared, too_much, widened
 from fundament.errors import InvalidRequest
 
 GRAMMAR_LIMIT_CHARACTERS = 16_000
@@ -27,7 +28,7 @@ CALL_END = "</tool_call>"
 NAME_START = '{"name": '
 ARGUMENTS_START = ', "arguments": '
 CALLS_LIMIT = 8  # a weak model that is allowed several calls would never stop
-_HEAD = "%llguidance {}\n"
+_HEAD = "%llguidance {} "  # without a line of its own: faults are told by the lines of a client's grammar
 # A model that may write white space anywhere can write nothing else for ever.
 _OPTIONS = {"whitespace_flexible": False, "coerce_one_of": True}
 
@@ -63,21 +64,30 @@ def calls_grammar(
     return _HEAD + "\n".join(rules) + "\n"
 
 
-def check_schema(schema: Schema, *, what: str, param: str, code: str | None) -> None:
-    """Refuses a schema that the engine could not hold an answer to.
+def held_schema(schema: Schema, *, what: str, param: str, code: str | None) -> Schema:
+    """The schema as the engine can hold an answer to it: wider where it cannot, unless an answer must hold to all.
 
     Args:
         what: names the schema's owner in the message, such as `function 'get_weather'`.
 
     Raises:
-        InvalidRequest: with the place in the schema and the reason.
+        InvalidRequest: it must and cannot; with the place in the schema and the reason.
     """
-    try:
-        reason = too_much(schema[0]) or _fault(json_grammar(schema))
-    except UnsupportedPattern as unsupported:
-        reason = str(unsupported)
-    if reason:
+    reason = _reason(schema)
+    if reason is None:
+        return schema
+    content, strict = schema
+    if strict:
         raise InvalidRequest(f"Invalid schema for {what}: {reason}.", param=param, code=code)
+    return next(wider for wider in zip(widened(content), repeat(False)) if _reason(wider) is None)
+
+
+def _reason(schema: Schema) -> str | None:
+    """Why the engine cannot hold an answer to it, None if it can."""
+    try:
+        return too_much(schema[0]) or _fault(json_grammar(schema))
+    except UnsupportedPattern as unsupported:
+        return str(unsupported)
 
 
 def own_grammar(text: str) -> str:
@@ -91,6 +101,8 @@ def own_grammar(text: str) -> str:
         raise InvalidRequest(f"Invalid 'grammar': {reason}.", param="grammar", code="invalid_value")
     try:
         grammar = any_to_lark(text)
+        if not grammar.startswith("%llguidance"):
+            grammar = _HEAD + grammar
         reason = "for JSON Schemas there is 'response_format'" if "%json" in text else _fault(grammar)
     except RecursionError:
         grammar, reason = "", "it is nested too deeply"
@@ -98,7 +110,7 @@ def own_grammar(text: str) -> str:
         grammar, reason = "", str(error).partition("\n")[0]
     if reason:
         raise InvalidRequest(f"Invalid 'grammar': {reason}.", param="grammar", code="invalid_value")
-    return grammar if grammar.startswith("%llguidance") else _HEAD + grammar
+    return grammar
 
 
 def compiled(grammar: str) -> llguidance.LLMatcher:
@@ -163,4 +175,4 @@ def _found_fault(grammar: str) -> str | None:
 
 def _json(schema: Mapping[str, Any], strict: bool) -> str:
     options = _OPTIONS if strict else {**_OPTIONS, "lenient": True}
-    return "%json " + json.dumps({**prepared(schema), "x-guidance": options})
+    return "%json " + json.dumps({**prepared(schema, strict=strict), "x-guidance": options})

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from fundament.backends.grammar import CALL_END, CALL_START, Schema, calls_grammar, check_schema, json_grammar
+from fundament.backends.grammar import CALL_END, CALL_START, Schema, calls_grammar, held_schema, json_grammar
 from fundament.errors import InvalidRequest
 
 _NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -18,12 +18,12 @@ _NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}, "additi
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function that may be called; `param` is where the request names it."""
+    """A function that may be called; calls are held to `schema`, and `param` is where the request names it."""
 
     name: str
     description: str
     parameters: Mapping[str, Any]
-    strict: bool
+    schema: Schema
     param: str
 
 
@@ -41,7 +41,7 @@ class ToolUse:
         return bool(self.functions) and self.mode != "none"
 
     def grammar(self, answer: Schema | None) -> str:
-        functions = [(f.name, (f.parameters, f.strict)) for f in self.functions]
+        functions = [(function.name, function.schema) for function in self.functions]
         return calls_grammar(functions, forced=self.mode == "required", parallel=self.parallel, answer=answer)
 
 
@@ -49,7 +49,7 @@ def tool_use(body: Mapping[str, Any]) -> ToolUse:
     """What `tools` and `tool_choice`, or the older `functions` and `function_call`, ask for.
 
     Raises:
-        InvalidRequest: a function is malformed, its schema cannot be held to, or a choice names none of them.
+        InvalidRequest: a function is malformed, its strict schema cannot be held to, or a choice names none of them.
     """
     legacy = body.get("functions") is not None or body.get("function_call") is not None
     functions = _legacy_functions(body) if legacy else _functions(body)
@@ -72,7 +72,7 @@ def shaped(body: Mapping[str, Any], *, native: bool) -> dict[str, Any]:
     A call that must be made is always written under our grammar: llama.cpp answers in words all the same.
 
     Raises:
-        InvalidRequest: as `tool_use`; or the format's schema cannot be held to.
+        InvalidRequest: as `tool_use`; or the format's strict schema cannot be held to.
     """
     use = tool_use(body)
     rest = {name: value for name, value in body.items() if name not in _FIELDS}
@@ -130,11 +130,12 @@ def _answer_schema(format: Mapping[str, Any] | None) -> Schema | None:
     if format["type"] == "json_object":
         return {"type": "object"}, False
     named: dict[str, Any] = format["json_schema"]
-    schema = named.get("schema") or {"type": "object"}, bool(named.get("strict"))
-    check_schema(
-        schema, what=f"response_format '{named['name']}'", param="response_format.json_schema.schema", code=None
+    return held_schema(
+        (named.get("schema") or {"type": "object"}, bool(named.get("strict"))),
+        what=f"response_format '{named['name']}'",
+        param="response_format.json_schema.schema",
+        code=None,
     )
-    return schema
 
 
 _FIELDS = {"tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "messages", "response_format"}
@@ -227,7 +228,6 @@ def _legacy_functions(body: Mapping[str, Any]) -> tuple[Function, ...]:
 def _function(declared: Mapping[str, Any], param: str) -> Function:
     name: str = declared["name"]
     parameters: Mapping[str, Any] = declared.get("parameters") or _NO_PARAMETERS
-    strict = bool(declared.get("strict"))
     if parameters.get("type") != "object":
         raise InvalidRequest(
             f"Invalid schema for function '{name}': schema must be a JSON Schema of 'type: \"object\"', got "
@@ -235,13 +235,13 @@ def _function(declared: Mapping[str, Any], param: str) -> Function:
             param=f"{param}.parameters",
             code="invalid_function_parameters",
         )
-    check_schema(
-        (parameters, strict),
+    schema = held_schema(
+        (parameters, bool(declared.get("strict"))),
         what=f"function '{name}'",
         param=f"{param}.parameters",
         code="invalid_function_parameters",
     )
-    return Function(name, declared.get("description") or "", parameters, strict, param)
+    return Function(name, declared.get("description") or "", parameters, schema, param)
 
 
 def _names_one(choice: Any) -> bool:

@@ -61,7 +61,7 @@ class Limiter:
         self,
         contract: Contract,
         model: CatalogueModel,
-        request: Mapping[str, Any],
+        request: Callable[[], Mapping[str, Any]],
         *,
         output_tokens: int | None,
         answers: int = 1,
@@ -71,7 +71,7 @@ class Limiter:
 
         Args:
             contract: of a plan that is configured, as `Admission.admit` sees to.
-            request: its decoded JSON.
+            request: gives its decoded JSON; not called where there is no limit.
             output_tokens: the request's own bound of one answer; None if it has none.
             answers: how many are made.
             size_bytes: of the request's JSON, where it is known.
@@ -85,7 +85,7 @@ class Limiter:
         limit = rows.get(model.id) or rows.get("*") or _NO_LIMITS
         if limit is _NO_LIMITS and contract.monthly_budget_nanos is None:
             return None
-        input_tokens = _input_bound(limit, estimated_tokens(request, size_bytes))
+        input_tokens = _input_bound(limit, estimated_tokens(request(), size_bytes))
         output_tokens = _output_bound(model, limit, output_tokens, answers)
         demand = _demand(contract, model, limit, input_tokens, output_tokens)
         verdict = await self._counters.reserve(demand)

@@ -249,12 +249,16 @@ def check_items(items: Sequence[Item], field: str) -> None:
     seen: set[str] = set()
     for position, item in enumerate(items):
         if item.id in seen:
-            raise InvalidRequest(
-                f"Duplicate item found with id {item.id}. Remove duplicate items from your input and try again.",
-                param=f"{field}[{position}].id",
-            )
+            raise duplicate_item(item.id, f"{field}[{position}].id")
         if item.id is not None:
             seen.add(item.id)
+
+
+def duplicate_item(id: str, path: str) -> InvalidRequest:
+    """The item whose id is at `path` is there already."""
+    return InvalidRequest(
+        f"Duplicate item found with id {id}. Remove duplicate items from your input and try again.", param=path
+    )
 
 
 def check_parts(items: Sequence[Item], field: str) -> None:

@@ -79,7 +79,6 @@ class Making:
             return self.fold.usage
         return None if self._answer is None else self._answer.usage
 
-    @property
     def asked(self) -> Mapping[str, Any]:
         """What the model is asked first, as JSON."""
         if self._turns is None:

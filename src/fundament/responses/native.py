@@ -74,7 +74,6 @@ class NativeMaking:
         """What was used, as far as the server told it."""
         return self.fold.usage
 
-    @property
     def asked(self) -> Mapping[str, Any]:
         """What the server is asked, as JSON."""
         return {**self._body, "input": [item for _, item in self._input]}

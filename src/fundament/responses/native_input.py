@@ -36,6 +36,10 @@ _LEFT_OUT: Mapping[str, frozenset[str]] = MappingProxyType(
         "compaction": frozenset({"created_by"}),
     }
 )
+# A field that is null is as good as left out, but not where OpenAI's schema of the item requires it.
+_KEPT_NULL: Mapping[str, frozenset[str]] = MappingProxyType(
+    {"image_generation_call": frozenset({"result"}), "code_interpreter_call": frozenset({"code", "outputs"})}
+)
 BOUND = frozenset({"reasoning", "compaction", "program"})
 """Items that hold something encrypted, which counts for the id only that the server gave them."""
 
@@ -59,7 +63,10 @@ def native_item(item: Mapping[str, Any]) -> Json | None:
 
 def _sent(item: Mapping[str, Any]) -> Json:
     left_out = _LEFT_OUT.get(item["type"], frozenset())
-    return {name: value for name, value in item.items() if value is not None and name not in left_out}
+    kept_null = _KEPT_NULL.get(item["type"], frozenset())
+    return {
+        name: value for name, value in item.items() if name not in left_out and (value is not None or name in kept_null)
+    }
 
 
 def _reasoning(item: Mapping[str, Any]) -> Json:

@@ -1,6 +1,6 @@
 """References to items, replaced by the items themselves: from all that a key's owner has kept.
 
-It knows where items can be; what they mean to a model is known by `messages.py`.
+It knows where items can be, and that none may be there twice; what they mean to a model is known by `messages.py`.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from fundament.errors import NotFound
 from fundament.gateway.state import StateStore
-from fundament.protocol.responses import ResponsesRequest, parse_items
+from fundament.protocol.responses import ResponsesRequest, duplicate_item, parse_items
 from fundament.protocol.responses_items import Item, ItemReference
 from fundament.responses.ids import response_id_of
 
@@ -20,9 +20,20 @@ Json = dict[str, Any]
 async def with_items(
     store: StateStore, owner: str, request: ResponsesRequest, history: Sequence[Json]
 ) -> ResponsesRequest:
-    """The request with the items that its input refers to; raises as `resolved`."""
+    """The request with the items that its input refers to; what came before it is `history`.
+
+    Raises:
+        InvalidRequest: an item is in `history` already, and not only referred to.
+        NotFound, Unavailable: as `resolved`.
+    """
     items = request.input
-    if not isinstance(items, list) or not any(isinstance(item, ItemReference) for item in items):
+    if not isinstance(items, list):
+        return request
+    before = {item["id"] for item in history}
+    for position, item in enumerate(items):
+        if item.id is not None and item.id in before and not isinstance(item, ItemReference):
+            raise duplicate_item(item.id, f"input[{position}].id")
+    if not any(isinstance(item, ItemReference) for item in items):
         return request
     return replace(request, input=await resolved(store, owner, items, "input", history))
 
