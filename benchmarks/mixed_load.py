@@ -277,19 +277,26 @@ class MixedLoad:
         else:
             answer = await self._post(_RESPONSES, _response(FAILING, stream=stream))
             self.tally.record("responses", "failed")
-        _check(answer, 502, b"out of order", b'"upstream_error"')
-        self.tally.failures_logged += 1
+        self._check_failure(answer, b"out of order")
 
     async def _upstream_breaks_off(self) -> None:
-        if self._random.random() < 0.5:
-            _check(await self._post(_CHATS, _chat(BREAKING)), 502, b'"upstream_error"')
-            self.tally.failures_logged += 1
+        stream = self._random.random() < 0.5
+        answer = await self._post(_CHATS, _chat(BREAKING, stream=stream))
+        if not stream or answer.status == 503:
+            self._check_failure(answer, b"closed the connection")
         else:
-            answer = await self._post(_CHATS, _chat(BREAKING, stream=True))
             _check(answer, 200)
             if not answer.events[-1].startswith(b'data: {"error":'):
                 raise UnmeasurableError(f"a stream that broke off ended with {answer.events[-1]!r}")
         self.tally.record("chat", "failed")
+
+    def _check_failure(self, answer: Answer, said: bytes) -> None:
+        """What the upstream said; or that it is left alone for a moment, as one that has failed several times."""
+        if answer.status == 503:
+            _check(answer, 503, b'"upstream_unavailable"')
+        else:
+            _check(answer, 502, said, b'"upstream_error"')
+        self.tally.failures_logged += 1
 
     async def _models_and_metrics(self) -> None:
         _check(await self._ask("GET", "/v2/models", key=self._keys[0]), 200, STEADY.encode())
