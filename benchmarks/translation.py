@@ -74,7 +74,18 @@ class _Played:
 
 
 def _call(body: dict[str, Any]) -> Call:
-    return Call("chat", body, wire.MODEL, True, False, 1, 1, 1, "chatcmpl-1", 1790000000)
+    return Call(
+        kind="chat",
+        body=body,
+        model=wire.MODEL,
+        stream=True,
+        include_usage=False,
+        prompts=1,
+        n=1,
+        kept=1,
+        id="chatcmpl-1",
+        created=1790000000,
+    )
 
 
 def _refused(error: bytes) -> RequestError:
