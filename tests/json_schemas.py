@@ -42,7 +42,8 @@ TRICKY_WORDS = (
 )
 
 _checker = FormatChecker(formats=("date", "email", "ipv4", "ipv6", "uuid"))
-_words = st.sampled_from(TRICKY_WORDS) | st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+# Characters that are not assigned are a 400 with a model that has no tokens for their bytes.
+_words = st.sampled_from(TRICKY_WORDS) | st.text(st.characters(exclude_categories=["Cs", "Cn"]), max_size=6)
 _names = st.sampled_from(("name", "city", "count", "id", "tags", "x")) | st.sampled_from(TRICKY_NAMES)
 _numbers = st.integers(-1000, 1000) | st.sampled_from((0.5, -0.25, 1e3, 12.75))
 _values = st.none() | st.booleans() | _numbers | _words | st.lists(st.integers(0, 9), max_size=2)

@@ -89,6 +89,19 @@ def test_every_answer_that_ended_is_valid_by_its_schema(embedded: Service) -> No
     assert_all_hold(outcomes, "stop")
 
 
+def test_a_character_that_the_model_has_no_tokens_for_is_refused_and_never_written_wrong(embedded: Service) -> None:
+    lacked = "\U000ab318"  # of a plane without characters: SmolLM2's vocabulary has no byte 0xF2
+    schema = {"type": "object", "properties": {"x": {"const": lacked}}, "required": ["x"]}
+    body = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "Answer."}],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}},
+    }
+    reply = embedded.post(CHAT, body)
+    assert (reply.status, reply.error["param"]) == (400, "response_format")
+    assert "no tokens" in reply.error["message"]
+
+
 def calls_of(service: Service, body: dict[str, Any]) -> tuple[list[dict[str, Any]], str | None]:
     """The functions called in an answer, streamed or whole, and how it ended."""
     with service.send("POST", CHAT, body, timeout_s=PATIENCE_S) as exchange:

@@ -82,6 +82,8 @@ def _form(call: Call) -> str:
 class HeldReader:
     """Ends an answer that strays from its grammar: the engine drops one that grows too complex, and goes on.
 
+    One that the model has no tokens for ends before it is complete; some lack bytes of characters not yet assigned.
+
     Args:
         param: the request's parameter that the grammar was made of.
     """
@@ -95,8 +97,9 @@ class HeldReader:
         strayed = bool(text) and not self._held.follow(text)
         if strayed or (choice.finish_reason == "stop" and not self._held.may_end):
             raise InvalidRequest(
-                f"The form that '{self._param}' asks for became too complex for the model's engine, which could not "
-                "hold its answer to it. Shorter repetitions in patterns and fewer optional properties help.",
+                f"The form that '{self._param}' asks for became too complex for the model's engine, or has a character "
+                "for which the model has no tokens: the answer could not be held to it. Shorter repetitions in "
+                "patterns and fewer optional properties help.",
                 param=self._param,
                 code="form_too_complex",
             )
