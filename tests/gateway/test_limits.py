@@ -27,7 +27,7 @@ class Desk:
 
     def __init__(self, *limits: LimitConfig, spent_nanos: int = 0) -> None:
         self.now_ms = 1000
-        self.counters = MemoryCounters(lambda: self.now_ms)
+        self.counters = MemoryCounters(lambda: self.now_ms * 1_000_000)
         self.asked: list[tuple[str, date]] = []
         self.refused: list[str] = []
 
@@ -66,7 +66,7 @@ async def test_without_limits_neither_the_counters_are_touched_nor_the_request_i
     desk = Desk(LimitConfig(rpm=1))
     for _ in range(3):
         assert await desk.limiter.reserve(CONTRACT, MODEL, never, output_tokens=1) is None
-    assert not desk.counters._windows
+    assert not desk.counters._quotas
 
 
 async def test_each_model_has_the_quota_of_the_star_or_that_of_its_own_row() -> None:

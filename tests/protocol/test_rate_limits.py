@@ -2,7 +2,7 @@
 
 import pytest
 
-from fundament.protocol.rate_limits import duration, limit_headers, limit_lines
+from fundament.protocol.rate_limits import LimitLines, duration, limit_headers
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_durations_are_written_as_openai_writes_them(time_ms: int, text: bytes) 
 
 
 def test_each_limit_is_told_with_what_is_left_and_when_it_is_whole_again() -> None:
-    assert limit_headers(limit_lines((300, 1), (300_000, 42), (150_000, 150_100), 59_951)) == [
+    assert limit_headers(LimitLines(300, 300_000, 150_000).after(1, 42, 150_100, 59_951)) == [
         (b"x-ratelimit-limit-requests", b"300"),
         (b"x-ratelimit-remaining-requests", b"299"),
         (b"x-ratelimit-reset-requests", b"59.951s"),
@@ -37,7 +37,7 @@ def test_each_limit_is_told_with_what_is_left_and_when_it_is_whole_again() -> No
 
 
 def test_what_has_no_limit_is_not_told() -> None:
-    headers = limit_headers(limit_lines((None, 5), (10, 11), (None, 5), 1000))
+    headers = limit_headers(LimitLines(None, 10, None).after(5, 11, 5, 1000))
     assert headers == [
         (b"x-ratelimit-limit-tokens", b"10"),
         (b"x-ratelimit-remaining-tokens", b"0"),

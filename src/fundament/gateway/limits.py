@@ -15,7 +15,7 @@ from fundament.gateway.contracts import Contract
 from fundament.gateway.counters import WINDOW_MS, Counters, Demand, Refusal, Verdict, given_back
 from fundament.gateway.estimate import estimated_tokens
 from fundament.gateway.meter import Outcome
-from fundament.protocol.rate_limits import limit_headers, limit_lines
+from fundament.protocol.rate_limits import LimitLines, limit_headers
 from fundament.protocol.usage import Usage
 from fundament.settings import LimitConfig, PlanConfig
 
@@ -34,7 +34,18 @@ Spent: TypeAlias = Callable[[str, date], Awaitable[int]]
 Refused: TypeAlias = Callable[[Refusal], None]
 """Told the kind of each refusal: "requests", "input_tokens", "output_tokens", "in_flight", "budget"."""
 
-_NO_LIMITS = LimitConfig()
+
+class _Row:
+    """A plan's limits of one model, and the lines that tell them."""
+
+    __slots__ = ("limit", "lines")
+
+    def __init__(self, limit: LimitConfig) -> None:
+        self.limit = limit
+        self.lines = LimitLines(limit.rpm, limit.input_tpm, limit.output_tpm)
+
+
+_NO_LIMITS = _Row(LimitConfig())
 
 
 class Limiter:
@@ -50,7 +61,10 @@ class Limiter:
         self, plans: Mapping[str, PlanConfig], counters: Counters, *, spent: Spent, refused: Refused = lambda _: None
     ) -> None:
         self._rows = {
-            name: {row.model: _NO_LIMITS if row == LimitConfig(model=row.model) else row for row in plan.limits}
+            name: {
+                limit.model: _NO_LIMITS if limit == LimitConfig(model=limit.model) else _Row(limit)
+                for limit in plan.limits
+            }
             for name, plan in plans.items()
         }
         self._counters = counters
@@ -82,12 +96,28 @@ class Limiter:
             Unavailable: nobody can tell at the moment.
         """
         rows = self._rows[contract.plan]
-        limit = rows.get(model.id) or rows.get("*") or _NO_LIMITS
-        if limit is _NO_LIMITS and contract.monthly_budget_nanos is None:
+        row = rows.get(model.id) or rows.get("*") or _NO_LIMITS
+        if row is _NO_LIMITS and contract.monthly_budget_nanos is None:
             return None
+        limit = row.limit
         input_tokens = _input_bound(limit, estimated_tokens(request(), size_bytes))
         output_tokens = _output_bound(model, limit, output_tokens, answers)
-        demand = _demand(contract, model, limit, input_tokens, output_tokens)
+        month, cost_nanos = 0, 0
+        if contract.monthly_budget_nanos is not None:
+            month, cost_nanos = _month(), _cost_nanos(model, input_tokens, output_tokens)
+        demand = Demand(
+            contract.id,
+            model.id,
+            limit.rpm,
+            limit.input_tpm,
+            limit.output_tpm,
+            limit.max_in_flight,
+            input_tokens,
+            output_tokens,
+            contract.monthly_budget_nanos,
+            month,
+            cost_nanos,
+        )
         verdict = await self._counters.reserve(demand)
         if verdict is not None and verdict.refused == "unseeded":
             spent_nanos = await self._spent(contract.id, date(demand.month // 100, demand.month % 100, 1))
@@ -95,7 +125,7 @@ class Limiter:
             verdict = await self._counters.reserve(demand)
         if verdict is None:
             return None
-        reservation = Reservation(self._counters, demand, verdict)
+        reservation = Reservation(self._counters, demand, verdict, row.lines)
         if verdict.refused != "":
             if verdict.refused not in ("unseeded", "late"):
                 self._refused(verdict.refused)
@@ -106,12 +136,13 @@ class Limiter:
 class Reservation:
     """What one request holds of its contract's quota. `settle` is called once."""
 
-    __slots__ = ("_counters", "_demand", "_verdict")
+    __slots__ = ("_counters", "_demand", "_lines", "_verdict")
 
-    def __init__(self, counters: Counters, demand: Demand, verdict: Verdict) -> None:
+    def __init__(self, counters: Counters, demand: Demand, verdict: Verdict, lines: LimitLines) -> None:
         self._counters = counters
         self._demand = demand
         self._verdict = verdict
+        self._lines = lines
 
     def settle(self, outcome: Outcome, usage: Usage | None, cost_nanos: int) -> None:
         """Puts the tokens right by what was used; the request itself stays counted.
@@ -136,37 +167,19 @@ class Reservation:
 
     def header_lines(self) -> bytes:
         """What the client is told of its limits."""
-        demand, verdict = self._demand, self._verdict
-        return limit_lines(
-            (demand.requests_limit, verdict.requests),
-            (demand.input_limit, verdict.input_tokens),
-            (demand.output_limit, verdict.output_tokens),
-            _reset_ms(verdict),
-        )
+        verdict = self._verdict
+        return self._lines.after(verdict.requests, verdict.input_tokens, verdict.output_tokens, _reset_ms(verdict))
 
 
-def _demand(
-    contract: Contract, model: CatalogueModel, limit: LimitConfig, input_tokens: int, output_tokens: int
-) -> Demand:
-    budget, month, cost = contract.monthly_budget_nanos, 0, 0
-    if budget is not None:
-        today = datetime.now(UTC)
-        month = today.year * 100 + today.month
-        if model.price is not None:
-            cost = model.price.cost_nanos(Usage(prompt_tokens=input_tokens, completion_tokens=output_tokens))
-    return Demand(
-        contract.id,
-        model.id,
-        limit.rpm,
-        limit.input_tpm,
-        limit.output_tpm,
-        limit.max_in_flight,
-        input_tokens,
-        output_tokens,
-        budget,
-        month,
-        cost,
-    )
+def _month() -> int:
+    today = datetime.now(UTC)
+    return today.year * 100 + today.month
+
+
+def _cost_nanos(model: CatalogueModel, input_tokens: int, output_tokens: int) -> int:
+    if model.price is None:
+        return 0
+    return model.price.cost_nanos(Usage(prompt_tokens=input_tokens, completion_tokens=output_tokens))
 
 
 def _input_bound(limit: LimitConfig, estimate: int) -> int:
@@ -182,7 +195,8 @@ def _output_bound(model: CatalogueModel, limit: LimitConfig, asked: int | None, 
         most = model.context_tokens
     most *= answers
     if asked is None and limit.output_tpm is not None:
-        most = min(most, max(1, limit.output_tpm // UNBOUND_SHARE))
+        share = limit.output_tpm // UNBOUND_SHARE or 1
+        most = min(most, share)
     return most
 
 

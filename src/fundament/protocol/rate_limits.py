@@ -4,45 +4,43 @@ It follows "Rate limits in headers" of OpenAI's guide to rate limits; `-tokens` 
 have limits and headers of their own here. It knows words and formats only, not who has which limits.
 """
 
-from typing import TypeAlias
+from functools import lru_cache
 
-Told: TypeAlias = tuple[int | None, int]
-"""A limit (None: there is none) and what was used of it."""
-
-_REQUESTS, _TOKENS, _OUTPUT_TOKENS = (
-    b"x-ratelimit-limit-%b: %%d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%b\r\n" % (kind, kind, kind)
-    for kind in (b"requests", b"tokens", b"output-tokens")
-)
-_ALL = _REQUESTS + _TOKENS + _OUTPUT_TOKENS
+_LINES = b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%b\r\n"
+_KINDS = (b"requests", b"tokens", b"output-tokens")
 
 
-def limit_lines(requests: Told, tokens: Told, output_tokens: Told, reset_ms: int) -> bytes:
-    """The header lines of these, each with its end; all is there again after `reset_ms`.
+class LimitLines:
+    """The header lines of three limits, each line with its end; None is no limit, of which nothing is told.
 
-    Made as one text: nine headers apart cost more than all else that there is to a limit.
+    Made as one text, of which only what is left changes: nine headers apart cost more than all else that limits cost.
     """
-    reset = duration(reset_ms)
-    (most_requests, used_requests), (most_tokens, used_tokens), (most_output, used_output) = (
-        requests,
-        tokens,
-        output_tokens,
-    )
-    if most_requests is not None and most_tokens is not None and most_output is not None:
-        return _ALL % (
-            most_requests,
-            most_requests - used_requests if used_requests < most_requests else 0,
-            reset,
-            most_tokens,
-            most_tokens - used_tokens if used_tokens < most_tokens else 0,
-            reset,
-            most_output,
-            most_output - used_output if used_output < most_output else 0,
-            reset,
-        )
-    parts = ((_REQUESTS, requests), (_TOKENS, tokens), (_OUTPUT_TOKENS, output_tokens))
-    return b"".join(
-        [lines % (limit, max(0, limit - used), reset) for lines, (limit, used) in parts if limit is not None]
-    )
+
+    __slots__ = ("_limits", "_lines")
+
+    def __init__(self, requests: int | None, tokens: int | None, output_tokens: int | None) -> None:
+        self._limits = (requests, tokens, output_tokens)
+        rows = zip(_KINDS, self._limits, strict=True)
+        self._lines = b"".join([_LINES % (kind, limit, kind, kind) for kind, limit in rows if limit is not None])
+
+    def after(self, requests: int, tokens: int, output_tokens: int, reset_ms: int) -> bytes:
+        """The lines when so much is used; all is there again after `reset_ms`."""
+        reset = duration(reset_ms)
+        most_requests, most_tokens, most_output = self._limits
+        if most_requests is not None and most_tokens is not None and most_output is not None:
+            return self._lines % (
+                most_requests - requests if requests < most_requests else 0,
+                reset,
+                most_tokens - tokens if tokens < most_tokens else 0,
+                reset,
+                most_output - output_tokens if output_tokens < most_output else 0,
+                reset,
+            )
+        values: list[int | bytes] = []
+        for limit, used in zip(self._limits, (requests, tokens, output_tokens), strict=True):
+            if limit is not None:
+                values += (max(0, limit - used), reset)
+        return self._lines % tuple(values)
 
 
 def limit_headers(lines: bytes) -> list[tuple[bytes, bytes]]:
@@ -54,6 +52,7 @@ def limit_headers(lines: bytes) -> list[tuple[bytes, bytes]]:
     return headers
 
 
+@lru_cache(256)  # many requests are told the same
 def duration(time_ms: int) -> bytes:
     """A duration as OpenAI's headers have it: `120ms`, `59.95s`, `6m0s`."""
     if time_ms < 1000:

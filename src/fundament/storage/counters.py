@@ -10,19 +10,19 @@ from typing import Literal, Protocol
 from fundament.errors import Unavailable
 from fundament.gateway.counters import WINDOW_MS, Counters, Demand, Refusal, Settlement, Verdict
 
-_SWEEP_AT = 1000  # windows; swept again when they have doubled
+_SWEEP_AT = 1000  # quotas; swept again when they have doubled
 
 
-def _monotonic_ms() -> int:
-    return time.monotonic_ns() // 1_000_000
+class _Quota:
+    """What a contract uses of a model: since `start_ms`, and at once."""
 
+    __slots__ = ("in_flight", "input_tokens", "output_tokens", "requests", "start_ms")
 
-class _Window:
-    """What is used since `start_ms`."""
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.begin(0)
 
-    __slots__ = ("input_tokens", "output_tokens", "requests", "start_ms")
-
-    def __init__(self, start_ms: int) -> None:
+    def begin(self, start_ms: int) -> None:
         self.start_ms = start_ms
         self.requests = 0
         self.input_tokens = 0
@@ -50,60 +50,51 @@ class _Local:
 class MemoryCounters(_Local):
     """Gives the same verdicts as `counters.lua`; a test compares them."""
 
-    def __init__(self, now_ms: Callable[[], int] = _monotonic_ms) -> None:
-        self._now_ms = now_ms
-        self._windows: dict[tuple[str, str], _Window] = {}
-        self._in_flight: dict[tuple[str, str], int] = {}
+    def __init__(self, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        self._now_ns = now_ns
+        self._quotas: dict[tuple[str, str], _Quota] = {}
         self._spent_nanos: dict[tuple[str, int], int] = {}
         self._sweep_at = _SWEEP_AT
 
     async def reserve(self, demand: Demand) -> Verdict | None:
-        now_ms = self._now_ms()
+        now_ms = self._now_ns() // 1_000_000
         key = (demand.contract, demand.model)
-        window = self._windows.get(key)
-        if window is None or not 0 <= now_ms - window.start_ms < WINDOW_MS:
-            window = _Window(now_ms)
-        in_flight = 0 if demand.in_flight_limit is None else self._in_flight.get(key, 0)
-        refused = self._refusal(demand, window, in_flight)
+        quota = self._quotas.get(key) or self._new(key, now_ms)
+        if quota.requests == 0 or not 0 <= now_ms - quota.start_ms < WINDOW_MS:
+            quota.begin(now_ms)
+        refused = self._refusal(demand, quota)
         if refused == "":
-            window.requests += 1
-            window.input_tokens += demand.input_tokens
-            window.output_tokens += demand.output_tokens
-            if window.start_ms == now_ms:
-                self._keep(key, window)
+            quota.requests += 1
+            quota.input_tokens += demand.input_tokens
+            quota.output_tokens += demand.output_tokens
             if demand.in_flight_limit is not None:
-                in_flight += 1
-                self._in_flight[key] = in_flight
+                quota.in_flight += 1
             if demand.budget_nanos is not None:
                 self._spent_nanos[demand.contract, demand.month] += demand.cost_nanos
         return Verdict(
             refused,
-            window.start_ms,
+            quota.start_ms,
             now_ms,
-            window.requests,
-            window.input_tokens,
-            window.output_tokens,
-            in_flight,
+            quota.requests,
+            quota.input_tokens,
+            quota.output_tokens,
+            0 if demand.in_flight_limit is None else quota.in_flight,
         )
 
     def settle(self, settlement: Settlement) -> None:
-        key = (settlement.contract, settlement.model)
-        window = self._windows.get(key)
-        if window is not None and window.start_ms == settlement.window_start_ms:
-            window.input_tokens += settlement.input_tokens
-            window.output_tokens += settlement.output_tokens
-        if settlement.in_flight:
-            left = self._in_flight.get(key, 0) - 1
-            if left > 0:
-                self._in_flight[key] = left
-            else:
-                self._in_flight.pop(key, None)
+        quota = self._quotas.get((settlement.contract, settlement.model))
+        if quota is not None:
+            if quota.start_ms == settlement.window_start_ms:
+                quota.input_tokens += settlement.input_tokens
+                quota.output_tokens += settlement.output_tokens
+            if settlement.in_flight and quota.in_flight > 0:
+                quota.in_flight -= 1
         if settlement.month is not None:
             account = (settlement.contract, settlement.month)
             if account in self._spent_nanos:
                 self._spent_nanos[account] += settlement.cost_nanos
 
-    def _refusal(self, demand: Demand, window: _Window, in_flight: int) -> Refusal | Literal["", "unseeded"]:
+    def _refusal(self, demand: Demand, quota: _Quota) -> Refusal | Literal["", "unseeded"]:
         if demand.budget_nanos is not None:
             account = (demand.contract, demand.month)
             if account not in self._spent_nanos:
@@ -113,22 +104,25 @@ class MemoryCounters(_Local):
             if self._spent_nanos[account] + demand.cost_nanos > demand.budget_nanos:
                 return "budget"
         refused: Refusal | Literal[""] = ""
-        if demand.requests_limit is not None and window.requests + 1 > demand.requests_limit:
+        if demand.requests_limit is not None and quota.requests + 1 > demand.requests_limit:
             refused = "requests"
-        elif demand.input_limit is not None and window.input_tokens + demand.input_tokens > demand.input_limit:
+        elif demand.input_limit is not None and quota.input_tokens + demand.input_tokens > demand.input_limit:
             refused = "input_tokens"
-        elif demand.output_limit is not None and window.output_tokens + demand.output_tokens > demand.output_limit:
+        elif demand.output_limit is not None and quota.output_tokens + demand.output_tokens > demand.output_limit:
             refused = "output_tokens"
-        elif demand.in_flight_limit is not None and in_flight + 1 > demand.in_flight_limit:
+        elif demand.in_flight_limit is not None and quota.in_flight + 1 > demand.in_flight_limit:
             refused = "in_flight"
         return refused
 
-    def _keep(self, key: tuple[str, str], window: _Window) -> None:
-        self._windows[key] = window
-        if len(self._windows) >= self._sweep_at:
-            over_ms = window.start_ms - WINDOW_MS
-            self._windows = {key: kept for key, kept in self._windows.items() if kept.start_ms > over_ms}
-            self._sweep_at = max(_SWEEP_AT, 2 * len(self._windows))
+    def _new(self, key: tuple[str, str], now_ms: int) -> _Quota:
+        if len(self._quotas) >= self._sweep_at:
+            over_ms = now_ms - WINDOW_MS
+            self._quotas = {
+                key: kept for key, kept in self._quotas.items() if kept.in_flight > 0 or kept.start_ms > over_ms
+            }
+            self._sweep_at = max(_SWEEP_AT, 2 * len(self._quotas))
+        quota = self._quotas[key] = _Quota()
+        return quota
 
 
 class UnsharedCounters(_Local):
