@@ -203,9 +203,10 @@ def _unreadable() -> UpstreamFailure:
 
 def _model_field(data: bytes, model: str) -> bytes | None:
     """The bytes that name the model: other objects in an answer may have a `model`, too."""
-    compact = b'"model":' + msgspec.json.encode(model)
-    if compact in data:
-        return compact
+    name = msgspec.json.encode(model)
+    for key in (b'"model":', b'"model": '):
+        if (field := key + name) in data:
+            return field
     return next((found[0] for found in _MODEL.finditer(data) if msgspec.json.decode(found[1]) == model), None)
 
 
