@@ -82,7 +82,8 @@ async def begin(
     created_at = int(time.time())
     upstream = desk.upstreams[model.id]
     native = body if upstream.speaks_responses else None
-    goes_on = request.stored or request.conversation_id is not None or memory is not None
+    conversation_id = request.conversation_id
+    goes_on = request.stored or conversation_id is not None or memory is not None
     input = kept(request.items, new_id) if goes_on or native is not None else []
     making: AnyMaking
     if native is not None:
@@ -117,7 +118,7 @@ async def begin(
         response=making.fold.response,
         input=input,
         previous_response_id=request.previous_response_id,
-        conversation_id=request.conversation_id,
+        conversation_id=conversation_id,
     )
     held = await desk.limiter.reserve(key.contract, model, making.asked, output_tokens=request.max_output_tokens)
     metering = desk.meter.begin(

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any, TypeAlias
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from fundament.errors import InsufficientQuota, RateLimited
@@ -133,16 +134,13 @@ class Limiter:
         return reservation
 
 
-class Reservation:
+class Reservation(Struct, frozen=True):
     """What one request holds of its contract's quota. `settle` is called once."""
 
-    __slots__ = ("_counters", "_demand", "_lines", "_verdict")
-
-    def __init__(self, counters: Counters, demand: Demand, verdict: Verdict, lines: LimitLines) -> None:
-        self._counters = counters
-        self._demand = demand
-        self._verdict = verdict
-        self._lines = lines
+    counters: Counters
+    demand: Demand
+    verdict: Verdict
+    lines: LimitLines
 
     def settle(self, outcome: Outcome, usage: Usage | None, cost_nanos: int) -> None:
         """Puts the tokens right by what was used; the request itself stays counted.
@@ -150,7 +148,7 @@ class Reservation:
         A failure without any output gives all tokens back. What nobody knows counts as it was reserved: the prompt of
         an answer that was cut off, all of one that its server does not account for.
         """
-        demand = self._demand
+        demand = self.demand
         input_tokens, output_tokens = demand.input_tokens, demand.output_tokens
         if outcome == "failed" and (usage is None or usage.completion_tokens == 0):
             input_tokens = output_tokens = 0
@@ -159,16 +157,16 @@ class Reservation:
             output_tokens = usage.completion_tokens
         elif outcome == "cancelled":
             output_tokens = 0
-        self._counters.settle(
+        self.counters.settle(
             given_back(
-                demand, self._verdict, input_tokens=input_tokens, output_tokens=output_tokens, cost_nanos=cost_nanos
+                demand, self.verdict, input_tokens=input_tokens, output_tokens=output_tokens, cost_nanos=cost_nanos
             )
         )
 
     def header_lines(self) -> bytes:
         """What the client is told of its limits."""
-        verdict = self._verdict
-        return self._lines.after(verdict.requests, verdict.input_tokens, verdict.output_tokens, _reset_ms(verdict))
+        verdict = self.verdict
+        return self.lines.after(verdict.requests, verdict.input_tokens, verdict.output_tokens, _reset_ms(verdict))
 
 
 def _month() -> int:

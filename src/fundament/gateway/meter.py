@@ -77,29 +77,17 @@ class Recorder(Protocol):
     def settled(self, record: UsageRecord, trace: Trace | None) -> None: ...
 
 
-class Metering:
+class Metering(msgspec.Struct):
     """The record of one request in the making."""
 
-    __slots__ = ("_held", "_journal", "_price", "_recorders", "_started", "_trace", "record", "settled")
-
-    def __init__(
-        self,
-        journal: Journal,
-        record: UsageRecord,
-        *,
-        price: Price | None = None,
-        held: Held | None = None,
-        recorders: Sequence[Recorder] = (),
-        trace: Trace | None = None,
-    ) -> None:
-        self._held = held
-        self._journal = journal
-        self._price = price
-        self._recorders = recorders
-        self._trace = trace
-        self._started = time.perf_counter()
-        self.record = record
-        self.settled = False
+    journal: Journal
+    record: UsageRecord
+    price: Price | None = None
+    held: Held | None = None
+    recorders: Sequence[Recorder] = ()
+    trace: Trace | None = None
+    settled: bool = False
+    started: float = msgspec.field(default_factory=time.perf_counter)
 
     def first_byte(self) -> None:
         """The answer begins; later calls change nothing."""
@@ -129,16 +117,16 @@ class Metering:
             record.cached_tokens = usage.cached_tokens
             record.reasoning_tokens = usage.reasoning_tokens
             record.tokens_known = outcome == "completed"
-            if self._price is not None:
-                record.cost_nanos = self._price.cost_nanos(usage)
-        self._journal.append(_encode(record))
-        if self._held is not None:
-            self._held.settle(outcome, usage, record.cost_nanos)
-        for recorder in self._recorders:
-            recorder.settled(record, self._trace)
+            if self.price is not None:
+                record.cost_nanos = self.price.cost_nanos(usage)
+        self.journal.append(_encode(record))
+        if self.held is not None:
+            self.held.settle(outcome, usage, record.cost_nanos)
+        for recorder in self.recorders:
+            recorder.settled(record, self.trace)
 
     def _elapsed_ms(self) -> float:
-        return round((time.perf_counter() - self._started) * 1000, 2)
+        return round((time.perf_counter() - self.started) * 1000, 2)
 
 
 _encode = msgspec.json.Encoder().encode

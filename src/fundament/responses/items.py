@@ -4,9 +4,10 @@ It knows how an item looks at any moment, by OpenAI's `OutputItem`; when one ope
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
+
+from msgspec import Struct, field
 
 from fundament.responses.chunks import Token, TokenChoice
 from fundament.responses.remote_functions import RemoteFunction, RemoteResult
@@ -53,15 +54,14 @@ ID_PREFIXES = MappingProxyType({"message": "msg", "reasoning": "rs"})
 LIST_BROKEN_OFF = "The response ended before the server told its tools."
 
 
-@dataclass(slots=True)
-class TextPart:
+class TextPart(Struct):
     """A part of a message or of reasoning, as far as it was told; `index` is its place in the item."""
 
     type: TextType
     item_id: str
     index: int
-    pieces: list[str] = field(default_factory=list[str])
-    logprobs: list[Json] = field(default_factory=list[Json])
+    pieces: list[str] = []
+    logprobs: list[Json] = []
 
     @property
     def text(self) -> str:
@@ -73,13 +73,12 @@ class TextPart:
         return {"type": self.type, TEXT_FORMS[self.type].field: self.text}
 
 
-@dataclass(slots=True)
-class TextItem:
+class TextItem(Struct):
     """A message of the assistant, or its reasoning."""
 
     type: Literal["message", "reasoning"]
     id: str
-    parts: list[TextPart] = field(default_factory=list[TextPart])
+    parts: list[TextPart] = []
 
     def shown(self, status: Status) -> Json:
         item: Json = {"id": self.id, "type": self.type, "status": status}
@@ -91,8 +90,7 @@ class TextItem:
         return item
 
 
-@dataclass(slots=True)
-class CallItem:
+class CallItem(Struct):
     """A call of a function or of a custom tool."""
 
     type: CallType
@@ -100,7 +98,7 @@ class CallItem:
     call_id: str
     name: str
     namespace: str | None = None
-    pieces: list[str] = field(default_factory=list[str])
+    pieces: list[str] = []
 
     @property
     def arguments(self) -> str:
@@ -118,15 +116,14 @@ class CallItem:
         return item if self.namespace is None else {**item, "namespace": self.namespace}
 
 
-@dataclass(slots=True)
-class RemoteCallItem:
+class RemoteCallItem(Struct):
     """A call of an MCP server's tool, at `output_index`; or, if it needs an approval, the question for it."""
 
     id: str
     function: RemoteFunction
     output_index: int
     approval_request_id: str | None = None
-    pieces: list[str] = field(default_factory=list[str])
+    pieces: list[str] = []
     result: RemoteResult = field(default_factory=RemoteResult)
 
     @property
@@ -150,13 +147,12 @@ class RemoteCallItem:
         return {**item, "status": status, **told, "error": self.result.error}
 
 
-@dataclass(slots=True)
-class ToolListItem:
+class ToolListItem(Struct):
     """What an MCP server has, or why it did not tell."""
 
     id: str
     server_label: str
-    tools: list[Json] = field(default_factory=list[Json])
+    tools: list[Json] = []
     error: str | None = None
 
     @property

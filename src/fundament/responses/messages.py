@@ -36,18 +36,19 @@ from fundament.responses.tools import name_in_chat
 
 
 class Chat:
-    """The messages of a chat, made of items one after the other, each with the path by which a refusal names it."""
+    """The messages of a chat, made of items one after the other, each with the path by which a refusal names it.
 
-    def __init__(self) -> None:
-        self._turns: list[list[Json]] = []  # an assistant's message with the results of its calls, or any other message
+    `told` are the messages before all items.
+    """
+
+    def __init__(self, told: Iterable[Json] = ()) -> None:
+        # An assistant's message with the results of its calls, or any other message.
+        self._turns = [[message] for message in told]
         self._assistant: Json | None = None  # the message that the next item of the assistant may still join
         self._calls: dict[str, list[Json]] = {}  # the turn of each call
         self._waiting: dict[str, None] = {}  # calls without a result so far
         self._reasoning: list[str] = []
         self._questions: dict[str, McpApprovalRequest] = {}
-
-    def instruct(self, instructions: str) -> None:
-        self._turns.append([{"role": "system", "content": instructions}])
 
     def add(self, item: Item, path: str) -> None:
         """Adds what `item` says to the model; some items say nothing.

@@ -5,8 +5,10 @@ does no I/O.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from types import MappingProxyType
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -85,8 +87,8 @@ def _passed(request: ResponsesRequest) -> Json:
     given += [(name, inner) for name, inner in (("reasoning.", request.reasoning), ("text.", request.text)) if inner]
     passed: Json = {}
     for path, struct in given:
-        for name, parameter in _OF_CHATS[path].items():
-            value = getattr(struct, name)
+        parameters, values = _OF_CHATS[path]
+        for (name, parameter), value in zip(parameters, values(struct), strict=True):
             if value is None:
                 continue
             if parameter.word == "passed":
@@ -100,15 +102,15 @@ def _passed(request: ResponsesRequest) -> Json:
     return passed
 
 
-def _of_chats(path: str) -> Mapping[str, Treatment]:
-    """The treatments of parameters that are passed or refused, by their names behind `path` ("" or as "text.")."""
-    return MappingProxyType(
-        {
-            name.removeprefix(path): treatment
-            for name, treatment in TREATMENTS.items()
-            if treatment.word in {"passed", "refused"} and name.rpartition(".")[0] == path.removesuffix(".")
-        }
-    )
+def _of_chats(path: str) -> tuple[Sequence[tuple[str, Treatment]], Callable[[Struct], tuple[Any, ...]]]:
+    """The parameters that are passed or refused, by their names behind `path` ("" or as "text."); what reads them."""
+    treatments = [
+        (name.removeprefix(path), treatment)
+        for name, treatment in TREATMENTS.items()
+        if treatment.word in {"passed", "refused"} and name.rpartition(".")[0] == path.removesuffix(".")
+    ]
+    names = [name for name, _ in treatments]
+    return treatments, (lambda struct: (getattr(struct, names[0]),)) if len(names) == 1 else attrgetter(*names)
 
 
 _OF_CHATS = MappingProxyType({path: _of_chats(path) for path in ("", "reasoning.", "text.")})
@@ -120,9 +122,10 @@ def _named(struct: Struct) -> Json:
 
 
 def _messages(request: ResponsesRequest, history: Sequence[Item], answered: Sequence[Item]) -> list[Json]:
-    chat = Chat()
-    if request.instructions is not None:
-        chat.instruct(request.instructions)
+    told = [] if request.instructions is None else [{"role": "system", "content": request.instructions}]
+    if isinstance(request.input, str) and not history and not answered:
+        return [*told, {"role": "user", "content": request.input}]  # most requests are no more than that
+    chat = Chat(told)
     source = "conversation" if request.previous_response_id is None else "previous_response_id"
     for item in history:
         chat.add(item, source)
