@@ -51,8 +51,11 @@ def test_every_text_that_a_grammar_allows_is_valid_by_its_schema() -> None:
         ("date", "0010-12-31", True),
         ("time", "23:59:59Z", True),
         ("time", "12:00:60Z", False),
+        ("time", "12:00:00.123456789-01:30", True),
+        ("time", "12:00:00.0123456789Z", False),  # a weak model would never come to the end of it
         ("date-time", "2024-02-29T12:00:00.5+01:00", True),
         ("date-time", "2023-02-29T12:00:00Z", False),
+        ("date-time", "2023-02-28T12:00:00.0123456789Z", False),
         ("date-time", "2023-01-31T12:00:60Z", False),
     ],
 )

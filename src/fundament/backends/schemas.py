@@ -30,11 +30,13 @@ _EXCLUSIVE_BOUNDS = (("exclusiveMinimum", "minimum", math.inf), ("exclusiveMaxim
 
 _ONE_SPELLING = r"^[^\x00-\x1f\x7f]*$"  # without what JSON can write in two ways even so
 
-# What the formats of RFC 3339 leave open in llguidance: the year 0, the 29th of February, leap seconds.
+# What the formats of RFC 3339 leave open in llguidance: the year 0, the 29th of February, leap seconds; and fractions
+# of seconds without end, which a weak model goes on with until its tokens are spent.
 _YEAR = "(?:[0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)"
 _FOURTH = "(?:0[48]|[2468][048]|[13579][26])"
 _DATE = f"^(?:{_YEAR}-(?:0[13-9]|1[0-2]|02-[01]|02-2[0-8])|(?:[0-9]{{2}}{_FOURTH}|{_FOURTH}00)-02-29)"
-_FORMATS = {"date": (_DATE,), "time": ("^.{6}[0-5]",), "date-time": (_DATE, "^.{17}[0-5]")}
+_SECONDS = r"[0-5][0-9](?:\.[0-9]{1,9})?(?:[^0-9.].*)?$"
+_FORMATS = {"date": (_DATE,), "time": ("^.{6}" + _SECONDS,), "date-time": (_DATE, "^.{17}" + _SECONDS)}
 
 
 def prepared(schema: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
