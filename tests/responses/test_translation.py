@@ -22,6 +22,13 @@ def test_a_string_is_a_users_message() -> None:
     assert translated(input="Hello") == {"model": "m", "messages": [said("user", "Hello")]}
 
 
+@pytest.mark.parametrize("others", [{}, {"instructions": "Be short."}, {"instructions": ""}])
+@pytest.mark.parametrize("text", ["Hello", " ", "a\n\u00e9"])
+def test_a_string_is_told_as_the_item_that_it_stands_for(text: str, others: dict[str, Any]) -> None:
+    item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
+    assert translated(input=text, **others) == translated(input=[item], **others)
+
+
 def test_parameters_have_the_chats_names() -> None:
     same = {
         "frequency_penalty": 0.5,

@@ -62,7 +62,7 @@ class RelayedAnswer:
         self._partial = b""
         self._failure: RequestError | None = None
         self._model_field: bytes | None = None
-        self._asked = b""  # the field as the client shall read it, once one is found
+        self._asked = b'"model":' + msgspec.json.encode(call.model)
         self._thoughts = None if thoughts == "reasoning_content" else b'"%b":' % thoughts.encode()
 
     @property
@@ -88,7 +88,7 @@ class RelayedAnswer:
             return body
         field = _model_field(body, known.model)
         if field is not None and body.count(field) == 1:
-            return body.replace(field, _asked_field(self._call))
+            return body.replace(field, self._asked)
         return msgspec.json.encode({**msgspec.json.decode(body), "model": self._call.model})
 
     async def read(self) -> bytes:
@@ -137,7 +137,6 @@ class RelayedAnswer:
             events = self._before_error(events)
         if self._model_field is None and b'"model"' in events:
             self._model_field = _streamed_model_field(events)
-            self._asked = _asked_field(self._call)
         if self._model_field is not None and self._model_field != self._asked:
             events = events.replace(self._model_field, self._asked)
         if self._thoughts is not None:
@@ -200,10 +199,6 @@ def _renamed(data: bytes, thoughts: bytes) -> bytes:
 
 def _unreadable() -> UpstreamFailure:
     return UpstreamFailure("The upstream's answer is not the JSON it should be.", code="upstream_error")
-
-
-def _asked_field(call: Call) -> bytes:
-    return b'"model":' + msgspec.json.encode(call.model)
 
 
 def _model_field(data: bytes, model: str) -> bytes | None:
